@@ -1,0 +1,161 @@
+"""Conn and Tuple: a tracked connection, as parallel arrays in the Arena.  Header-only.
+
+Overview.  Connection number i is element i of several arrays: `hot` (identity, state, time-out: the one line that every
+packet touches), `window` (TCP windows, or what another tracker keeps), and others that stay untouched, and so cost no
+memory, until a flow needs them (IPv6 addresses, accounting, labels).  Number 0 means "none".  Offsets and indexes only:
+another process may map the same arrays elsewhere.
+
+Identity (tuples, status, mark, NAT) is published under `commit`: odd while it is written, even when whole.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int32_t
+from libc.string cimport memcmp, memcpy, memset
+
+
+cdef enum Status:               # IPS_* of the kernel
+    EXPECTED = 1                # made by an expectation: RELATED until a reply is seen
+    SEEN_REPLY = 2
+    ASSURED = 4
+    CONFIRMED = 8
+    SRC_NAT = 16
+    DST_NAT = 32
+    SEQ_ADJUST = 64
+    SRC_NAT_DONE = 128
+    DST_NAT_DONE = 256
+    DYING = 512
+    FIXED_TIMEOUT = 1024
+    TEMPLATE = 2048
+    UNTRACKED_STATUS = 4096
+    HELPER = 8192
+    OFFLOAD = 16384
+
+
+cdef enum Direction:
+    ORIGINAL = 0
+    REPLY = 1
+
+
+cdef enum:
+    TICKS = 100                 # ConnHot.expires counts hundredths of a second, modulo 2^32
+
+
+cdef struct Tuple:              # what a packet looks like on the wire in one direction; the key of a lookup
+    uint8_t src[16]             # wire order, IPv4 in the first 4 bytes, the rest zero
+    uint8_t dst[16]
+    uint16_t sport              # host order; ICMP: id.  GRE: key of the source
+    uint16_t dport              # host order; ICMP: type << 8 | code
+    uint8_t proto
+    uint8_t family              # 2 or 10
+    uint16_t zone               # zone of this direction
+
+
+cdef struct ConnHot:            # 64 bytes, one cache line
+    uint32_t commit             # 0 = free; odd = identity half written; even = whole
+    uint32_t expires            # in TICKS; compare by signed difference.  An unconfirmed entry holds its time-out instead
+    uint32_t status             # Status
+    uint32_t mark               # connmark
+    uint8_t family
+    uint8_t proto
+    uint8_t state               # TCP, SCTP: state of the tracker; GRE: version
+    uint8_t flags               # tracker's own
+    uint16_t zone[2]            # zone of the original and of the reply direction
+    uint32_t src4[2]            # [ORIGINAL], [REPLY] source, raw wire bytes; IPv6: keyed hash words of the tuple (see addr6)
+    uint32_t dst4[2]
+    uint16_t sport[2]           # host order
+    uint16_t dport[2]
+    uint32_t id                 # random id of this life of the entry: `-o id`
+    uint32_t cache[2]           # flow cache, one word per direction; 0 = none
+
+cdef struct TcpSide:            # one direction of struct ip_ct_tcp of the kernel; 20 bytes
+    uint32_t end                # td_end: highest sequence number + length sent
+    uint32_t maxend             # td_maxend: highest sequence number the peer permits
+    uint32_t maxwin             # td_maxwin: largest window seen, scaled
+    uint32_t maxack             # td_maxack
+    uint8_t scale               # window scale
+    uint8_t flags               # IP_CT_TCP_FLAG_*
+    uint16_t pad
+
+
+cdef struct ConnWindow:         # 64 bytes; TCP.  Other trackers keep their few words in the same line (see _conntrack)
+    TcpSide side[2]
+    uint32_t last_seq
+    uint32_t last_ack
+    uint32_t last_end
+    uint16_t last_win
+    uint8_t last_dir
+    uint8_t last_index          # kind of the last packet
+    uint8_t retrans
+    uint8_t last_wscale
+    uint8_t last_flags
+    uint8_t pad0
+    uint32_t pad1
+
+
+cdef struct ConnCold:           # 48 bytes; things that few packets touch
+    uint64_t start_ns           # CLOCK_MONOTONIC of confirm: `-o timestamp`, delta-time
+    uint64_t start_wall_ns      # wall clock of confirm
+    uint32_t master             # connection whose expectation made this one, 0 = none
+    uint32_t masq_ifindex       # MASQUERADE: interface whose address it uses, 0 = none
+    uint32_t secmark
+    uint32_t timeout_policy     # 0 = the protocol's
+    uint16_t helper
+    uint16_t ctevents
+    uint32_t nat_flags
+    uint32_t use                # children (expected connections)
+    uint32_t pad
+
+
+cdef struct ConnAddr6:          # 64 bytes, IPv6 only
+    uint8_t src[2][16]          # [ORIGINAL], [REPLY]
+    uint8_t dst[2][16]
+
+
+cdef struct ConnAcct:           # 32 bytes; written only while nf_conntrack_acct is on
+    uint64_t packets[2]
+    uint64_t bytes[2]
+
+
+cdef struct ConnLabels:         # 16 bytes
+    uint64_t bits[2]
+
+
+cdef struct ConnTable:          # one process's view of the Arena's flow arrays; lives in process memory, pointers are fine
+    ConnHot* hot
+    ConnWindow* window
+    ConnCold* cold
+    ConnAddr6* addr6
+    ConnAcct* acct
+    ConnLabels* labels
+    uint32_t capacity           # entries 1 .. capacity-1 may be used
+    uint32_t acct_on            # nf_conntrack_acct
+
+
+cdef inline uint32_t direction_of(uint8_t ctinfo) noexcept nogil:
+    """Direction of a packet of this class; defined for the five classes that have a connection."""
+    return REPLY if ctinfo >= 3 else ORIGINAL
+
+
+cdef inline uint32_t ticks(uint64_t now_ns) noexcept nogil:
+    return <uint32_t>(now_ns // 10000000)
+
+
+cdef inline bint is_expired(const ConnHot* c, uint32_t now_ticks) noexcept nogil:
+    """True when a confirmed entry's time is over: to every lookup it is absent from this moment on."""
+    return (c.status & CONFIRMED) != 0 and <int32_t>(c.expires - now_ticks) <= 0
+
+
+cdef inline void read_tuple(const ConnTable* t, uint32_t i, uint32_t direction, Tuple* out) noexcept nogil:
+    """Tuple of connection i in one direction."""
+    cdef const ConnHot* c = &t.hot[i]
+    memset(out, 0, sizeof(Tuple))
+    out.family = c.family
+    out.proto = c.proto
+    out.sport = c.sport[direction]
+    out.dport = c.dport[direction]
+    out.zone = c.zone[direction]
+    if c.family == 2:
+        memcpy(out.src, &c.src4[direction], 4)
+        memcpy(out.dst, &c.dst4[direction], 4)
+    else:
+        memcpy(out.src, t.addr6[i].src[direction], 16)
+        memcpy(out.dst, t.addr6[i].dst[direction], 16)

@@ -1,0 +1,32 @@
+"""Opcodes of tests and actions; names in ops.py, same order (a test compares).  Header-only."""
+
+cdef enum Op:
+    # the rule's own part
+    OP_SRC4 = 0
+    OP_DST4
+    OP_SRC6
+    OP_DST6
+    OP_IN
+    OP_OUT
+    OP_PROTO
+    OP_FRAGMENT
+    # matches
+    OP_TCP
+    OP_UDP
+    OP_ICMP
+    OP_ICMP6
+    OP_MULTIPORT
+    OP_CONNTRACK
+    OP_STATE
+    OP_MARK
+    OP_LIMIT
+    OP_COUNT
+
+
+cdef enum Action:               # RuleRow.target = TARGET_EXT + one of these
+    ACTION_REJECT = 0
+    ACTION_LOG
+    ACTION_MARK
+    ACTION_TRACE
+    ACTION_NOTRACK
+    ACTION_COUNT

@@ -1,0 +1,32 @@
+"""Every bound and default of nfqfw in one place, each with unit and source."""
+
+# ---- rules ---------------------------------------------------------------------------------------------------------
+CHAIN_NAME_BYTES = 28           # longest chain name; the kernel's XT_FUNCTION_MAXNAMELEN 30 less NUL and one (29th refused)
+IFACE_NAME_BYTES = 15           # IFNAMSIZ 16 less NUL
+COMMENT_BYTES = 255             # xt_comment: longer text is cut silently
+LOG_PREFIX_BYTES = 29           # xt_LOG: longer text is cut silently
+MULTIPORT_SLOTS = 15            # xt_multiport: a range takes two
+RESTORE_LINE_BYTES = 10_240     # iptables-restore's buffer: a longer line is refused
+RULES_MAX = 1_000_000           # rules of one ruleset: ours
+RULES_FILE_BYTES = 256 << 20    # largest ruleset file read: ours
+IPV6_HEADERS_MAX = 64           # extension headers walked per packet: ours (the kernel has no bound; 60 in a row pass there)
+
+# ---- queue ---------------------------------------------------------------------------------------------------------
+QUEUE_LENGTH = 65_535           # packets waiting per queue (NFQA_CFG_QUEUE_MAXLEN)
+RECEIVE_BUFFER_BYTES = 64 << 20 # SO_RCVBUFFORCE of a queue socket
+BATCH_PACKETS = 64              # messages per recvmmsg, verdicts per send
+PAYLOAD_BYTES = 65_531          # largest NFQA_PAYLOAD (nla_len is 16 bit, 4 bytes header)
+OUTBOX_PACKETS = 256            # replies of ours (REJECT) per batch
+RING_RECORDS = 65_536           # log and trace records waiting for the thread that prints them
+
+# ---- connections ---------------------------------------------------------------------------------------------------
+CONNTRACK_MAX = 262_144         # nf_conntrack_max
+CONNTRACK_SLOTS_MAX = 1 << 24   # entries an Arena reserves room for (sparse; never remapped)
+INFLIGHT_MAX = 131_072          # in-flight records: more packets than two full queues can hold
+
+# ---- fragments -----------------------------------------------------------------------------------------------------
+FRAGMENTS_PER_DATAGRAM = 64
+FRAGMENT_BYTES = 4 << 20        # held per queue thread, counted as length + 2048 each (ipfrag_high_thresh 4 MiB)
+FRAGMENT_OVERHEAD = 2_048
+FRAGMENT_TIMEOUT_V4 = 30        # seconds; ipfrag_time
+FRAGMENT_TIMEOUT_V6 = 60        # seconds; ip6frag_time

@@ -1,0 +1,7 @@
+"""Names of the opcodes of _ops.pxd, in its order: what a lowering writes and compile.py numbers (a test compares)."""
+
+TESTS = (
+    "src4", "dst4", "src6", "dst6", "in", "out", "proto", "fragment",
+    "tcp", "udp", "icmp", "icmp6", "multiport", "conntrack", "state", "mark", "limit",
+)
+ACTIONS = ("reject", "log", "mark", "trace", "notrack")
