@@ -95,12 +95,12 @@ say "making .venv with $("$python" -V)"
 .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv; "$python" -m venv .venv; }
 rm -f .venv/bootstrapped-*
 pip_fix="look at pip's message above; a network or a package index that has these packages is needed"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check 'setuptools>=68' wheel 'Cython>=3.1' ||
+.venv/bin/python -m pip install -qq --disable-pip-version-check 'setuptools>=68' wheel 'Cython>=3.1' ||
     fail "pip could not install the build tools" "$pip_fix"
 say "building nfqfw (a few minutes the first time)"
 extras=""
 [ "$want" = run ] || extras="[test]"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+.venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation \
     --config-settings editable_mode=compat -e ".$extras" || fail "pip could not install nfqfw and what it depends on" "$pip_fix"
 touch "$stamp"
 [ "$want" = run ] || touch ".venv/bootstrapped-run-$key"    # test holds all that run needs
