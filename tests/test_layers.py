@@ -25,7 +25,7 @@ LAYERS = (
     ("report", "doctor"),
     ("applet_client",),             # imports nothing of the package but errors: its own row, so that the daemon may share its wire format
     ("daemon",),
-    ("selftest",),
+    ("selftest", "demo"),
     ("cli", "__main__"),
 )
 RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}
