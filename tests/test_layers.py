@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "nfqfw"
 
 # One row per layer, lowest first; a module belongs to the row whose prefix fits it longest.  Rooms of one row may use one another.
 LAYERS = (
-    ("_packet", "_conn", "_host", "_program", "_ops", "_checksum", "_siphash", "_ring", "_outbox", "limits", "errors", "reasons", "ops", "__init__"),
+    ("limits", "errors", "reasons", "ops", "__init__"),        # and every _x.pxd that has no _x.pyx: header-only structs and readers
     ("protocols", "wire"),
     ("ext",),
     ("rules",),
@@ -28,7 +28,8 @@ LAYERS = (
     ("selftest", "demo"),
     ("cli", "__main__"),
 )
-RANK = {room: rank for rank, row in enumerate(LAYERS) for room in row}
+HEADERS = {path.stem: 0 for path in PACKAGE.glob("_*.pxd") if not path.with_suffix(".pyx").exists()}
+RANK = HEADERS | {room: rank for rank, row in enumerate(LAYERS) for room in row}
 
 SOURCES = sorted(path for suffix in ("py", "pyx", "pxd") for path in PACKAGE.rglob(f"*.{suffix}"))
 IMPORT = re.compile(r"^\s*(?:from\s+(nfqfw[\w.]*)\s+c?import\s+\(?([\w, ]*)|c?import\s+(nfqfw[\w.]*))", re.M)
@@ -74,7 +75,7 @@ def test_imports_are_absolute_and_nothing_is_included(path):
 
 
 # the offline path needs no root and imports no netlink: what `check`, `replay` and tests load
-OFFLINE = ("_packet", "limits", "errors", "ext", "rules", "compile", "_conntrack", "conntrack", "_fastpath", "_engine")
+OFFLINE = (*HEADERS, "limits", "errors", "ext", "rules", "compile", "_conntrack", "conntrack", "_fastpath", "_engine")
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if own_room(p) in OFFLINE], ids=lambda path: str(path.relative_to(PACKAGE)))
