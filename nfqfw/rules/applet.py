@@ -26,6 +26,10 @@ INDEX_TEXT = {"I": "insertion", "D": "deletion", "R": "replacement", "Z": "count
 READING = frozenset("LS")
 
 
+class Done(Exception):
+    """-h or -V inside a restore: the program ends there, and commits nothing."""
+
+
 class Result(NamedTuple):
     stdout: str
     stderr: str
@@ -341,6 +345,8 @@ def restore_text(call: Call, text: str, options: restore.Options, path: str) -> 
             if restorer.editor is not None or restorer.skipping:
                 call.err.append(f"{call.program}: COMMIT expected at line {number + 1}\n")
                 return call.result(OTHER_PROBLEM)
+        except Done:
+            return call.result(0)
         except (RuleError, RuleErrors) as error:
             return restore_failed(call, error, number)
         if not options.test and restorer.committed:
@@ -363,7 +369,7 @@ def restore_command(call: Call, restorer: restore.Restorer, command: Command) ->
     command.warnings = []
     if command.help or command.version:
         call.out.append(help_text(call, command) if command.help else f"{call.program} v{VERSION} (legacy)\n")
-        return
+        raise Done
     editor = restorer.editor
     if command.command in READING:
         table: Table = editor.finish()
