@@ -19,9 +19,12 @@ LAYERS = (
     ("_nat", "_defrag"),
     ("_fastpath",),
     ("_engine",),
-    ("host", "_nfnetlink"),
+    ("_netlink", "_hostblock"),
+    ("_nfnetlink", "_rtnetlink", "_hostjson"),
+    ("host",),
     ("queue",),
     ("attach",),
+    ("_probe",),
     ("report", "doctor"),
     ("applet_client",),             # imports nothing of the package but errors: its own row, so that the daemon may share its wire format
     ("daemon",),
