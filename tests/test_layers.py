@@ -23,8 +23,7 @@ LAYERS = (
     ("queue",),
     ("attach",),
     ("report", "doctor"),
-    ("applet_client",),             # imports nothing of the package but errors: its own row, so that the daemon may share its wire format
-    ("daemon",),
+    ("daemon", "applet_client"),
     ("selftest", "demo"),
     ("cli", "__main__"),
 )
