@@ -19,6 +19,7 @@ LAYERS = (
     ("_nat", "_defrag"),
     ("_fastpath",),
     ("_engine",),
+    ("_netlink",),
     ("host", "_nfnetlink"),
     ("queue",),
     ("attach",),
