@@ -21,7 +21,7 @@ def rules_data(program: Program, counters: Sequence[tuple[int, int]], rule_text:
         place = {"family": IP_VERSION[info.family], "table": info.table, "chain": info.chain.name}
         for position, row in enumerate(by_chain.get(number, ()), 1):
             rule = program.rules[row]
-            at = f"{rule.span.file}:{rule.span.line}" if rule.span is not None else ""
+            at = f"{rule.span.file}:{rule.span.line}" if rule.span is not None and rule.span.file else ""
             items.append(place | {"position": position, "rule": rule_text(rule), "at": at} | pair(counters[row]))
         if info.chain.policy is not None:
             items.append(place | {"policy": info.chain.policy} | pair(counters[info.policy_counter]))

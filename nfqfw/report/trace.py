@@ -85,7 +85,7 @@ class Places:
 
     def origin(self, row: int) -> str:
         span = self.program.rules[row].span
-        return f"{span.file}:{span.line}" if span is not None else "added"
+        return f"{span.file}:{span.line}" if span is not None and span.file else "command line"
 
     def text(self, row: int) -> str:
         return self.rule_text(self.program.rules[row])
