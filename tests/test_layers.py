@@ -25,7 +25,7 @@ LAYERS = (
     ("attach",),
     ("report", "doctor"),
     ("daemon", "applet_client"),
-    ("selftest", "demo"),
+    ("selftest", "demo", "replay"),
     ("cli", "__main__"),
 )
 HEADERS = {path.stem: 0 for path in PACKAGE.glob("_*.pxd") if not path.with_suffix(".pyx").exists()}

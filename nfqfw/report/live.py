@@ -12,17 +12,13 @@ from nfqfw.report.records import LOG, PacketFacts, decode
 from nfqfw.report.trace import Collector, Names, Places, Walk, render
 
 GENERATIONS_KEPT = 8                # a record older than so many reloads is not rendered
-LEVELS = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 
 
 class Reporter:
-    """One per engine: serial numbers of packets are unique within one engine only.
+    """One per engine: serial numbers of packets are unique within one engine only.  names(ifindex) -> interface name."""
 
-    log_options(rule) -> (prefix, flags, level) of a LOG rule; names(ifindex) -> interface name.
-    """
-
-    def __init__(self, names: Names, rule_text: Callable, match_text: Callable, log_options: Callable) -> None:
-        self.names, self.rule_text, self.match_text, self.log_options = names, rule_text, match_text, log_options
+    def __init__(self, names: Names, rule_text: Callable, match_text: Callable) -> None:
+        self.names, self.rule_text, self.match_text = names, rule_text, match_text
         self.programs: dict[int, Places] = {}
         self.collector = Collector()
 
@@ -50,7 +46,7 @@ class Reporter:
 
     def log(self, item: PacketFacts) -> str:
         places = self.programs.get(item.generation)
-        prefix, flags, _ = self.log_options(places.program.rules[item.rule]) if places else ("", 0, 4)
+        prefix, flags = places.log_options(item.rule) if places else ("", 0)
         facts = Facts(*(self.names(number) if number else "" for number in (item.ifin, item.ifout, item.physin, item.physout)),
                       source_mac=item.hwaddr, mark=item.mark, uid=item.uid, gid=item.gid)
         return log_line(item.family, item.data, facts, prefix, flags)

@@ -14,6 +14,7 @@ numbers are turned into names and places by the Program that walked.
       => DROP by demo.v4:25 (filter blocked rule 2)
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ VERDICTS = {0: "DROP", 1: "ACCEPT", 2: "HELD", 3: "QUEUE", 4: "REPEAT"}
 CTINFO = {0: "ESTABLISHED", 1: "RELATED", 2: "NEW", 3: "ESTABLISHED (reply)", 4: "RELATED (reply)", 7: "UNTRACKED", 8: "INVALID"}
 WALKS_MAX = 4096                    # packets under way that a Collector remembers; the oldest is given up first
 RULE_COLUMN = 76                    # characters kept for a rule's text before the outcome is written behind it
+
+LOG_INFO = struct.Struct("<BB30s")   # LogInfo of ext/t_LOG.pxd: level, flags, prefix
 
 Names = Callable[[int], str]        # ifindex -> interface name
 
@@ -71,7 +74,7 @@ class Places:
         self.program = program
         self.rule_text, self.match_text = rule_text, match_text
         header = HEADER.unpack_from(program.block)
-        self.rules, self.tests = header[6], header[8]               # offsets of the rule rows and the test rows
+        self.rules, self.tests, self.data = header[6], header[8], header[10]        # offsets of the sections
 
     def chain(self, number: int) -> str:
         return self.program.chains[number].chain.name if number < len(self.program.chains) else "?"
@@ -93,6 +96,12 @@ class Places:
     def opcode(self, test: int) -> str:
         number = TEST_ROW.unpack_from(self.program.block, self.tests + test * TEST_ROW.size)[0]
         return TESTS[number] if number < len(TESTS) else "?"
+
+    def log_options(self, row: int) -> tuple[str, int]:
+        """Prefix and flags of a LOG rule, from its LogInfo."""
+        argument = RULE_ROW.unpack_from(self.program.block, self.rules + row * RULE_ROW.size)[3]
+        _, flags, prefix = LOG_INFO.unpack_from(self.program.block, self.data + argument)
+        return prefix.rstrip(b"\0").decode(errors="surrogateescape"), flags
 
     def failed(self, row: int, test: int) -> str:
         """The words of the rule that did not hold: an option of its own part, or a whole match."""

@@ -5,7 +5,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6, IPv6ExtHdrFragment
 from scapy.packet import Raw
 
-from nfqfw.report.logtext import IP_OPTIONS, TCP_OPTIONS, TCP_SEQUENCE, UID, Facts, log_line
+from nfqfw.report.logtext import IP_OPTIONS, MAC_DECODE, TCP_OPTIONS, TCP_SEQUENCE, UID, Facts, log_line
 
 V4 = dict(src="192.0.2.1", dst="198.51.100.7", id=4660, ttl=63)
 BETWEEN = Facts("eth0", "eth1", source_mac=bytes.fromhex("020000000001"))
@@ -70,6 +70,11 @@ def test_ipv6_line(name, packet, line):
 def test_locally_generated_has_owner_and_mark_and_no_mac():
     line = log_line(2, bytes(IP(**V4, proto=200)), Facts("", "eth1", mark=0x2a, uid=1000, gid=100), prefix="out: ", flags=UID)
     assert line == "out: IN= OUT=eth1 SRC=192.0.2.1 DST=198.51.100.7 LEN=20 TOS=0x00 PREC=0x00 TTL=63 ID=4660 PROTO=200 UID=1000 GID=100 MARK=0x2a"
+
+
+def test_the_link_layer_header_decoded():
+    assert log_line(10, bytes(CASES6[1][1]), BETWEEN, flags=MAC_DECODE).startswith(
+        "IN=eth0 OUT=eth1 MACSRC=02:00:00:00:00:01 MACDST=00:00:00:00:00:00 MACPROTO=86dd SRC=2001:")
 
 
 def test_a_bridge_port_is_named():
