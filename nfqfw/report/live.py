@@ -4,7 +4,7 @@ Queue threads write records into rings and never wait; one other thread drains t
 by row number and Program generation, so the Programs of the latest loads are remembered.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from nfqfw.compile import Program
 from nfqfw.report.logtext import Facts, log_line
@@ -17,14 +17,14 @@ GENERATIONS_KEPT = 8                # a record older than so many reloads is not
 class Reporter:
     """One per engine: serial numbers of packets are unique within one engine only.  names(ifindex) -> interface name."""
 
-    def __init__(self, names: Names, rule_text: Callable, match_text: Callable) -> None:
-        self.names, self.rule_text, self.match_text = names, rule_text, match_text
+    def __init__(self, names: Names) -> None:
+        self.names = names
         self.programs: dict[int, Places] = {}
         self.collector = Collector()
 
     def add_program(self, program: Program) -> None:
         """Call it before the engines take the Program up."""
-        self.programs[program.generation] = Places(program, self.rule_text, self.match_text)
+        self.programs[program.generation] = Places(program)
         while len(self.programs) > GENERATIONS_KEPT:
             del self.programs[min(self.programs)]
 

@@ -4,38 +4,46 @@ One dict of plain values is the form of --json and of the demo; `text` prints it
 as the kernel counts them: once per rule that a packet meets.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from nfqfw.compile import Program
+from nfqfw.rules.model import Ruleset
+from nfqfw.rules.saving import rule_text
 
 IP_VERSION = {2: 4, 10: 6}
+Counts = Mapping[int, tuple[int, int]]          # id() of a Rule or PolicyCount -> (packets, bytes)
 
 
-def rules_data(program: Program, counters: Sequence[tuple[int, int]], rule_text: Callable[[object], str]) -> list[dict]:
-    """Every rule, chain by chain, then the chain's policy.  counters: (packets, bytes) by counter number."""
-    by_chain: dict[int, list[int]] = {}
-    for row, chain in enumerate(program.rule_chain):
-        by_chain.setdefault(chain, []).append(row)
+def counts_of(program: Program, counters: Sequence[tuple[int, int]]) -> Counts:
+    """Counters of one Program by the object that each belongs to."""
+    counts = {id(rule): counters[row] for row, rule in enumerate(program.rules)}
+    counts |= {id(info.chain.count): counters[info.policy_counter] for info in program.chains if info.chain.policy is not None}
+    return counts
+
+
+def rules_data(rulesets: Iterable[Ruleset], counts: Counts) -> list[dict]:
+    """Every rule, chain by chain, then the chain's policy."""
     items = []
-    for number, info in enumerate(program.chains):
-        place = {"family": IP_VERSION[info.family], "table": info.table, "chain": info.chain.name}
-        for position, row in enumerate(by_chain.get(number, ()), 1):
-            rule = program.rules[row]
-            at = f"{rule.span.file}:{rule.span.line}" if rule.span is not None and rule.span.file else ""
-            items.append(place | {"position": position, "rule": rule_text(rule), "at": at} | pair(counters[row]))
-        if info.chain.policy is not None:
-            items.append(place | {"policy": info.chain.policy} | pair(counters[info.policy_counter]))
+    for ruleset in rulesets:
+        for table in ruleset.tables.values():
+            for chain in table.chains.values():
+                place = {"family": IP_VERSION[ruleset.family], "table": table.name, "chain": chain.name}
+                for position, rule in enumerate(chain.rules, 1):
+                    at = f"{rule.file}:{rule.line}" if rule.file else ""
+                    items.append(place | {"position": position, "rule": rule_text(rule).strip(), "at": at} | pair(counts.get(id(rule))))
+                if chain.policy is not None:
+                    items.append(place | {"policy": chain.policy} | pair(counts.get(id(chain.count))))
     return items
 
 
-def pair(counter: tuple[int, int]) -> dict:
-    return {"packets": counter[0], "bytes": counter[1]}
+def pair(counter: tuple[int, int] | None) -> dict:
+    packets, octets = counter or (0, 0)
+    return {"packets": packets, "bytes": octets}
 
 
-def totals(program: Program, counters: Sequence[tuple[int, int]], stats: dict, rule_text: Callable[[object], str],
-           connections: Iterable[str] = ()) -> dict:
+def totals(rulesets: Iterable[Ruleset], counts: Counts, stats: dict, connections: Iterable[str] = ()) -> dict:
     """stats: what engines and transports counted (`Engine.stats()`, summed over threads)."""
-    return {"stats": stats, "rules": rules_data(program, counters, rule_text), "connections": list(connections)}
+    return {"stats": stats, "rules": rules_data(rulesets, counts), "connections": list(connections)}
 
 
 def text(data: dict) -> str:

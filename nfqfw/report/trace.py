@@ -23,6 +23,7 @@ from nfqfw.ops import TESTS
 from nfqfw.reasons import REASONS
 from nfqfw.report.packet import Summary, summarise
 from nfqfw.report.records import NO_NUMBER, PACKET, PacketFacts, TraceEvent
+from nfqfw.rules.saving import rule_text
 
 VERDICTS = {0: "DROP", 1: "ACCEPT", 2: "HELD", 3: "QUEUE", 4: "REPEAT"}
 CTINFO = {0: "ESTABLISHED", 1: "RELATED", 2: "NEW", 3: "ESTABLISHED (reply)", 4: "RELATED (reply)", 7: "UNTRACKED", 8: "INVALID"}
@@ -70,9 +71,8 @@ class Collector:
 class Places:
     """What the row numbers of one Program mean."""
 
-    def __init__(self, program: Program, rule_text: Callable[[object], str], match_text: Callable[[object, int], str]) -> None:
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.rule_text, self.match_text = rule_text, match_text
         header = HEADER.unpack_from(program.block)
         self.rules, self.tests, self.data = header[6], header[8], header[10]        # offsets of the sections
 
@@ -91,7 +91,7 @@ class Places:
         return f"{span.file}:{span.line}" if span is not None and span.file else "command line"
 
     def text(self, row: int) -> str:
-        return self.rule_text(self.program.rules[row])
+        return rule_text(self.program.rules[row]).strip()
 
     def opcode(self, test: int) -> str:
         number = TEST_ROW.unpack_from(self.program.block, self.tests + test * TEST_ROW.size)[0]
@@ -106,7 +106,10 @@ class Places:
     def failed(self, row: int, test: int) -> str:
         """The words of the rule that did not hold: an option of its own part, or a whole match."""
         match = self.program.test_match[test]
-        return self.match_text(self.program.rules[row], match) if match else OWN_PART.get(self.opcode(test), self.opcode(test))
+        if not match:
+            return OWN_PART.get(self.opcode(test), self.opcode(test))
+        use = self.program.rules[row].matches[match - 1]
+        return f"-m {use.ext.name}{use.ext.save(use)}"
 
 
 OWN_PART = {"src4": "-s", "dst4": "-d", "src6": "-s", "dst6": "-d", "in": "-i", "out": "-o", "proto": "-p", "fragment": "-f"}
