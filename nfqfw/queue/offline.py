@@ -26,6 +26,7 @@ PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
 HOOK_NAMES = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 DROP, ACCEPT, HELD, QUEUE, REPEAT = range(5)
 IPV4, IPV6 = 2, 10
+START_NS = 1_000_000_000        # the engine's clock at the first packet: not 0, which could mean "never"
 RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 1, 2, 3, 5
 
 # why a packet ended that no verdict ended
@@ -144,6 +145,7 @@ class OfflineQueue:
         self._waiting: dict[int, Travelling] = {}       # at a hook without a verdict yet, by id
         self._next: deque[Travelling] = deque()         # at a hook, not yet shown
         self._id = 0
+        self._first: int | None = None
 
     # ---- packets in ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +201,7 @@ class OfflineQueue:
             self._waiting[packet.id] = packet
             self.feed.add(packet.data, packet.hook, id=packet.id, total=packet.total, ifin=packet.ifin, ifout=packet.ifout,
                           mark=packet.mark, priority=packet.priority, hwaddr=packet.hwaddr)
-        return self.feed.run(batch[-1].time, batch[-1].time)
+        return self.feed.run(self.monotonic(batch[-1].time), batch[-1].time)
 
     def perform(self, decisions: list[Decision]) -> None:
         """Let verdicts take effect in order: each packet ends, waits on, or goes to its next hook."""
@@ -215,7 +217,13 @@ class OfflineQueue:
 
     def idle(self, time: int) -> None:
         """Every packet on its way has been seen: what the engine still expects will not come."""
-        self.perform(self.feed.idle(time))
+        self.perform(self.feed.idle(self.monotonic(time)))
+
+    def monotonic(self, time: int) -> int:
+        """The engine's clock at a capture's time: START_NS at the first packet."""
+        if self._first is None:
+            self._first = time
+        return START_NS + time - self._first
 
     def _apply(self, packet: Travelling, decision: Decision) -> None:
         if decision.mark is not None:
