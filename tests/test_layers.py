@@ -24,6 +24,7 @@ LAYERS = (
     ("host", "_nfnetlink"),
     ("queue",),
     ("attach",),
+    ("_probe",),
     ("report", "doctor"),
     ("daemon", "applet_client"),
     ("selftest", "demo", "replay"),
