@@ -8,6 +8,7 @@ import click
 
 from nfqfw.cli import exits
 from nfqfw.cli.files import IPV4, IPV6, family_of, read_rules
+from nfqfw.errors import NfqfwError
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -28,15 +29,18 @@ def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | No
     Exit code 0: the capture was judged, whatever the verdicts; 3: the ruleset has mistakes; 2: a file cannot be read.
     """
     from nfqfw.host import Host
-    from nfqfw.queue.capture import Capture
+    from nfqfw.queue.capture import Capture, CaptureError
     from nfqfw.replay import Replay
     replay = Replay(load(rules, rules6), Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace)
-    with Capture(capture) as packets:
-        for told in replay.run(packets):
-            if as_json:
-                print(json.dumps(as_data(told)))
-            else:
-                print_told(told, trace)
+    try:
+        with Capture(capture) as packets:
+            for told in replay.run(packets):
+                if as_json:
+                    print(json.dumps(as_data(told)))
+                else:
+                    print_told(told, trace)
+    except CaptureError as error:
+        raise NfqfwError(error.message, error.fix, exits.USAGE) from None
     totals = replay.totals()
     if as_json:
         json.dump(totals, sys.stdout)
