@@ -30,7 +30,7 @@ class Control:
         if not isinstance(tool, str) or not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
             raise ValueError("a request needs a name and a list of words")
         environment = environment if isinstance(environment, dict) else {}
-        result = run_deferred(lambda io: self.run(tool, argv, self.store, io, environment), session, self.lock)
+        result = run_deferred(lambda io: self.run(tool, argv, self.store, io, environment), session, lambda: self.lock)
         return applets.deliver(result, session)
 
     def summary(self) -> dict:

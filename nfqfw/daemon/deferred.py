@@ -1,6 +1,6 @@
-"""Run a command under the lock without ever waiting for its client there.
+"""Run a command under its lock without ever waiting for its client there.
 
-A command runs to its end in one go under the control role's lock, which makes it atomic.  Whatever it needs from the
+A command runs to its end in one go under a lock (the control role's, or the state file's), which makes it atomic.  Whatever it needs from the
 client (a file, standard input, a host name) may take for ever, so it must not be fetched there: the first time something
 is asked for, the run is given up, nothing having been committed; the answer is fetched without the lock, kept, and the
 command runs again.  A command never asks after it has committed, so it takes effect once.
@@ -8,8 +8,8 @@ command runs again.  A command never asks after it has committed, so it takes ef
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 Result = TypeVar("Result")
@@ -60,12 +60,12 @@ class Deferred:
             self.answers[key] = error
 
 
-def run_deferred(command: Callable[[Deferred], Result], terminal: Terminal, lock: threading.Lock) -> Result:
-    """Result of `command`, run as often as it takes to have all answers, each time under the lock."""
+def run_deferred(command: Callable[[Deferred], Result], terminal: Terminal, locked: Callable[[], AbstractContextManager]) -> Result:
+    """Result of `command`, run as often as it takes to have all answers, each time under the lock that `locked()` takes."""
     deferred = Deferred()
     while True:
         try:
-            with lock:
+            with locked():
                 return command(deferred)
         except Needed as needed:
             key = needed.key

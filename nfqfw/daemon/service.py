@@ -56,9 +56,25 @@ class Daemon:
         self.ended = threading.Event()
         self.started = time.time()
 
+    def claim_or_find(self) -> bool:
+        """True if we are the daemon of this namespace now, False if another one is and serves.
+
+        One that has claimed the place but does not yet, or no longer, serve is waited for.
+        """
+        deadline = time.monotonic() + limits.DAEMON_START_SECONDS
+        while not self.server.claim():
+            try:
+                wire.connect().close()
+                return False
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        return True
+
     def serve(self, ready: Callable[[], None] = lambda: None) -> dict:
         """Run until told to end; returns the totals.  NfqfwError (nothing left behind) if it cannot start."""
-        if not self.server.claim():
+        if self.server.lock_fd < 0 and not self.server.claim():
             raise NfqfwError(f"a daemon already runs in this network namespace{self.other()}",
                              "change its rules with nfqfw iptables, or end it with nfqfw down", HOST_PROBLEM)
         try:
@@ -176,11 +192,16 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(given.ready_fd, False)
     try:
         rules = load_rules(given.rules4, 2), load_rules(given.rules6, 10)
-        Daemon(*rules, options=Options(**given.options), log=file_log()).serve(on_ready)
+        daemon = Daemon(*rules, options=Options(**given.options), log=file_log())
+        if daemon.options.autostarted and not daemon.claim_or_find():
+            tell("ready")                               # two commands started a daemon at once: the other one serves
+            return 0
+        daemon.serve(on_ready)
     except Exception as error:
         if ready:
             raise
-        tell(str(error))
+        named = isinstance(error, OSError) and error.filename
+        tell(f"{error.filename}: {error.strerror}" if named else str(error))
         return HOST_PROBLEM
     return 0
 

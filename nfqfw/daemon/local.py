@@ -1,0 +1,78 @@
+"""Applet commands in the client's own process: on a state file, or on the empty ruleset of a namespace without a daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from nfqfw.applet_client import converse, environment
+from nfqfw.daemon import applets, wire
+from nfqfw.daemon.deferred import run_deferred
+from nfqfw.daemon.start import start_daemon
+from nfqfw.daemon.statefile import FileStore
+from nfqfw.daemon.terminal import Terminal, complain
+from nfqfw.errors import NfqfwError
+from nfqfw.rules.model import Ruleset
+
+AUTOSTARTED = '{"autostarted":true}'
+RESOURCE_PROBLEM = 4
+
+
+def on_state_file(path: str, tool: str, argv: list[str], terminal: Terminal) -> int:
+    """Run the command on FILE and FILE.v6; its exit code."""
+    store = FileStore(path)
+    try:
+        result = run_deferred(lambda io: applets.run(tool, argv, store, io, environment()), terminal, store.locked)
+    except OSError as error:
+        complain(f"{tool}: NFQFW_STATE: {error.filename or path}: {error.strerror}")
+        return RESOURCE_PROBLEM
+    except NfqfwError as error:
+        complain(f"{tool}: NFQFW_STATE: {error}")
+        return RESOURCE_PROBLEM
+    return applets.deliver(result, terminal)
+
+
+class DaemonNeeded(BaseException):
+    """The command changes something: it needs a daemon to keep it.  Not an Exception: the command must not handle it."""
+
+
+class EmptyStore:
+    """The Store of a namespace where no daemon runs: everything is empty, and it can only stay so."""
+
+    def ruleset(self, family: int) -> Ruleset:
+        return Ruleset(family)
+
+    def commit(self, *changed: Ruleset) -> None:
+        if not all(map(is_pristine, changed)):
+            raise DaemonNeeded
+
+    def counts(self) -> dict[int, tuple[int, int]]:
+        return {}
+
+
+def is_pristine(ruleset: Ruleset) -> bool:
+    """True if the ruleset has no rule, no user chain and only policies ACCEPT: what a namespace without a daemon has."""
+    return all(chain.policy == "ACCEPT" and not chain.rules for table in ruleset.tables.values() for chain in table.chains.values())
+
+
+def without_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
+    """Answer as an empty ruleset would; a command that changes it starts a daemon, unless NFQFW_AUTOSTART=0."""
+    try:
+        result = run_deferred(lambda io: applets.run(tool, argv, EmptyStore(), io, environment()), terminal, contextlib.nullcontext)
+    except DaemonNeeded:
+        return through_new_daemon(tool, argv, terminal)
+    return applets.deliver(result, terminal)
+
+
+def through_new_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
+    if os.environ.get("NFQFW_AUTOSTART") == "0":
+        complain(f"{tool}: no nfqfw daemon runs in this network namespace, and NFQFW_AUTOSTART=0 forbids to start one "
+                 "(start it with nfqfw up -b)")
+        return RESOURCE_PROBLEM
+    try:
+        start_daemon(["--options", AUTOSTARTED])
+        sock = wire.connect()
+    except (NfqfwError, OSError) as error:
+        complain(f"{tool}: cannot start nfqfw: {error}")
+        return RESOURCE_PROBLEM
+    return converse(sock, tool, argv, terminal)
