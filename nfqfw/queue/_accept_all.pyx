@@ -23,4 +23,10 @@ cdef class AcceptAll:
         self._door.batch = accept_batch
 
     def door(self):
-        return PyCapsule_New(&self._door, b"nfqfw.door", NULL)
+        return PyCapsule_New(&self._door, b"nfqfw.EngineDoor", NULL)
+
+    def load(self, loaded):
+        """As Engine.load; there are no rules here."""
+
+    def set_attached(self, bits):
+        """As Engine.set_attached; every crossing is judged by itself here."""

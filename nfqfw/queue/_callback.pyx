@@ -92,7 +92,13 @@ cdef class Callback:
         free(self._door.outbox)
 
     def door(self):
-        return PyCapsule_New(&self._door, b"nfqfw.door", NULL)
+        return PyCapsule_New(&self._door, b"nfqfw.EngineDoor", NULL)
+
+    def load(self, loaded):
+        """As Engine.load; there are no rules here."""
+
+    def set_attached(self, bits):
+        """As Engine.set_attached; every crossing is judged by itself here."""
 
     def release(self, uint32_t id, uint8_t verdict, bytes payload=None, mark=None, uint32_t at=0xffffffff):
         """Give the verdict of a packet that was HELD; called from `decide` or `idle`."""

@@ -371,7 +371,7 @@ cdef class Queue:
         if self.running:
             raise ValueError("queue is running")
         capsule = engine.door()
-        self.loop.door = (<EngineDoor*>PyCapsule_GetPointer(capsule, b"nfqfw.door"))[0]
+        self.loop.door = (<EngineDoor*>PyCapsule_GetPointer(capsule, b"nfqfw.EngineDoor"))[0]
         self.engine = (engine, capsule)
 
     def run(self):
@@ -423,6 +423,12 @@ cdef class Queue:
     def passed(self, uint64_t epoch):
         """True when a Program that was replaced before `epoch` was read is out of use in this thread (must 5)."""
         return c.load32(&self.loop.blocked) != 0 or c.load64(&self.loop.epoch) != epoch
+
+    @property
+    def drained(self):
+        """True when all that was delivered so far has its verdict: the socket was read empty and nothing is held."""
+        cdef Loop* q = self.loop
+        return c.load32(&q.blocked) != 0 and q.held == q.released
 
     def statistics(self):
         """What this queue has done since it was opened: plain numbers, `errors` by name, `reasons` by name."""

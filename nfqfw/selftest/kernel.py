@@ -11,7 +11,7 @@ How it is exact and fast:
   so each emitted frame belongs to a known packet without a wait.
 - A base chain at the very last priority of INPUT (behind confirm) logs each delivered packet and drops it, so that the
   router's own sockets and protocol stack answer nothing; one in POSTROUTING logs the mark with which packets leave.  One in
-  OUTPUT, before everything, drops what the stack says by itself (neighbour discovery, MLD, IGMP).
+  OUTPUT, before everything, drops what the stack says by itself (neighbour discovery, MLD, IGMP, reassembly time-outs).
 - Counters are read by getsockopt, connections by ctnetlink.
 
 Needs root, the real iptables-legacy, ip and nft (the oracle's tools; the firewall itself never calls them).
@@ -62,6 +62,8 @@ table inet oracle {{
  chain quiet {{ type filter hook output priority -1000; policy accept;
   icmpv6 type {{ 130-136, 143 }} drop
   meta l4proto 2 drop
+  icmp type time-exceeded icmp code 1 drop
+  icmpv6 type time-exceeded icmpv6 code 1 drop
  }}
 }}
 """
@@ -265,7 +267,8 @@ class KernelTwin:
         if self.classes:
             outcome.classes.append(next((prefix.decode() for group, _, prefix, _ in delivered if group == CLASSED), ""))
         marks = [mark for group, mark, _, _ in delivered if group == LEAVING]
-        inputs = [Emitted("input", data, mark) for group, mark, _, data in delivered if group == DELIVERED]
+        inputs = [Emitted("input", normal_packet(data, family, generated(data, family)), mark)
+                  for group, mark, _, data in delivered if group == DELIVERED]
         outcome.steps.append(_with_marks(emitted, marks) + inputs)
 
     def _send_local(self, family: int, step: Step, data: bytes) -> None:
