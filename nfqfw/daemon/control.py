@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from nfqfw.compile import compile_rulesets
 from nfqfw.daemon import applets
 from nfqfw.daemon.deferred import run_deferred
@@ -16,13 +14,13 @@ class Control:
     """Serves the "applet" requests of the control socket on one LiveStore."""
 
     def __init__(self, evaluator: Evaluator, compile_rulesets=compile_rulesets, run=applets.run) -> None:
-        self.lock = threading.Lock()
         self.store = LiveStore(evaluator, compile_rulesets)
         self.run = run
 
     def commit(self, *rulesets: Ruleset) -> None:
-        with self.lock:
-            self.store.commit(*rulesets)
+        """Put checked rulesets in force."""
+        with self.store.transaction(True):
+            self.store.commit({ruleset.family: ruleset for ruleset in rulesets})
 
     def applet(self, session: Session, head: dict) -> int:
         """Run the command of one client and print what it says; its exit code."""
@@ -30,14 +28,5 @@ class Control:
         if not isinstance(tool, str) or not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
             raise ValueError("a request needs a name and a list of words")
         environment = environment if isinstance(environment, dict) else {}
-        result = run_deferred(lambda io: self.run(tool, argv, self.store, io, environment), session, lambda: self.lock)
+        result = run_deferred(lambda io: self.run(tool, argv, self.store, io, environment), session)
         return applets.deliver(result, session)
-
-    def summary(self) -> dict:
-        """Figures for `status`."""
-        with self.lock:
-            rulesets, generation = self.store.rulesets, self.store.generation
-        names = {2: "ipv4", 10: "ipv6"}
-        return {"generation": generation, "rules": {
-            names[family]: sum(len(chain.rules) for table in ruleset.tables.values() for chain in table.chains.values())
-            for family, ruleset in rulesets.items()}}

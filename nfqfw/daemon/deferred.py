@@ -1,15 +1,14 @@
-"""Run a command under its lock without ever waiting for its client there.
+"""Run a command inside its transaction without ever waiting for its client there.
 
-A command runs to its end in one go under a lock (the control role's, or the state file's), which makes it atomic.  Whatever it needs from the
-client (a file, standard input, a host name) may take for ever, so it must not be fetched there: the first time something
-is asked for, the run is given up, nothing having been committed; the answer is fetched without the lock, kept, and the
-command runs again.  A command never asks after it has committed, so it takes effect once.
+A command reads, changes and commits inside one transaction of its store, which makes it atomic and keeps all others waiting.
+Whatever it needs from the client (a file, standard input, a host name) may take for ever, so it must not be fetched there: the
+first time something is asked for, the run is given up, nothing having been committed; the answer is fetched outside, kept, and
+the command runs again.  A command never asks after it has committed, so it takes effect once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 Result = TypeVar("Result")
@@ -60,13 +59,12 @@ class Deferred:
             self.answers[key] = error
 
 
-def run_deferred(command: Callable[[Deferred], Result], terminal: Terminal, locked: Callable[[], AbstractContextManager]) -> Result:
-    """Result of `command`, run as often as it takes to have all answers, each time under the lock that `locked()` takes."""
+def run_deferred(command: Callable[[Deferred], Result], terminal: Terminal) -> Result:
+    """Result of `command`, run as often as it takes to have all answers."""
     deferred = Deferred()
     while True:
         try:
-            with locked():
-                return command(deferred)
+            return command(deferred)
         except Needed as needed:
             key = needed.key
         deferred.fetch(key, terminal)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from nfqfw.applet_client import converse, environment
 from nfqfw.daemon import applets, wire
 from nfqfw.daemon.deferred import run_deferred
 from nfqfw.daemon.start import start_daemon
-from nfqfw.daemon.statefile import FileStore
 from nfqfw.daemon.terminal import Terminal, complain
 from nfqfw.errors import NfqfwError
 from nfqfw.rules.model import Ruleset
+from nfqfw.rules.store import FileStore, MemoryStore
 
 AUTOSTARTED = '{"autostarted":true}'
 RESOURCE_PROBLEM = 4
@@ -22,10 +21,7 @@ def on_state_file(path: str, tool: str, argv: list[str], terminal: Terminal) -> 
     """Run the command on FILE and FILE.v6; its exit code."""
     store = FileStore(path)
     try:
-        result = run_deferred(lambda io: applets.run(tool, argv, store, io, environment()), terminal, store.locked)
-    except OSError as error:
-        complain(f"{tool}: NFQFW_STATE: {error.filename or path}: {error.strerror}")
-        return RESOURCE_PROBLEM
+        result = run_deferred(lambda io: applets.run(tool, argv, store, io, environment()), terminal)
     except NfqfwError as error:
         complain(f"{tool}: NFQFW_STATE: {error}")
         return RESOURCE_PROBLEM
@@ -36,18 +32,13 @@ class DaemonNeeded(BaseException):
     """The command changes something: it needs a daemon to keep it.  Not an Exception: the command must not handle it."""
 
 
-class EmptyStore:
+class EmptyStore(MemoryStore):
     """The Store of a namespace where no daemon runs: everything is empty, and it can only stay so."""
 
-    def ruleset(self, family: int) -> Ruleset:
-        return Ruleset(family)
-
-    def commit(self, *changed: Ruleset) -> None:
-        if not all(map(is_pristine, changed)):
+    def commit(self, changed: dict[int, Ruleset], counted: bool = False) -> dict[int, Ruleset]:
+        if not all(map(is_pristine, changed.values())):
             raise DaemonNeeded
-
-    def counts(self) -> dict[int, tuple[int, int]]:
-        return {}
+        return super().commit(changed, counted)
 
 
 def is_pristine(ruleset: Ruleset) -> bool:
@@ -58,7 +49,7 @@ def is_pristine(ruleset: Ruleset) -> bool:
 def without_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
     """Answer as an empty ruleset would; a command that changes it starts a daemon, unless NFQFW_AUTOSTART=0."""
     try:
-        result = run_deferred(lambda io: applets.run(tool, argv, EmptyStore(), io, environment()), terminal, contextlib.nullcontext)
+        result = run_deferred(lambda io: applets.run(tool, argv, EmptyStore(), io, environment()), terminal)
     except DaemonNeeded:
         return through_new_daemon(tool, argv, terminal)
     return applets.deliver(result, terminal)

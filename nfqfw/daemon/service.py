@@ -41,13 +41,16 @@ class Options:
 
 
 class Daemon:
-    """One daemon.  `rules4` and `rules6` are checked Rulesets or None; `evaluator` is for tests."""
+    """One daemon.  `rules4` and `rules6` are checked Rulesets or None; `evaluator` is for tests.
+
+    `log` takes what we have to say ourselves, `on_lines(kind, lines)` the text of LOG rules and traced packets.
+    """
 
     def __init__(self, rules4=None, rules6=None, options: Options = Options(), evaluator=None,
-                 log: Callable[[str], None] | None = None) -> None:
+                 log: Callable[[str], None] | None = None, on_lines: Callable[[str, list[str]], None] | None = None) -> None:
         self.options = options
-        self.log = log or (lambda text: print(text, file=sys.stderr, flush=True))
-        self.evaluator = evaluator if evaluator is not None else make_evaluator(options, self.log)
+        self.log = log or to_stderr
+        self.evaluator = evaluator if evaluator is not None else make_evaluator(options, on_lines or print_lines)
         self.control = Control(self.evaluator)
         self.initial = [rules for rules in (rules4, rules6) if rules is not None]
         self.server = Server(wire.daemon_directory(), {
@@ -137,11 +140,15 @@ class Daemon:
         return 0
 
     def totals(self) -> dict:
-        """What `status --json` prints."""
-        return {
+        """Figures of this run: report.totals' form, and what `status` adds."""
+        from nfqfw.report.totals import totals
+        store = self.control.store
+        with store.transaction(False):
+            figures = totals(store.rulesets.values(), store.counts(), self.evaluator.stats(), self.evaluator.connections())
+        return figures | {"daemon": {
             "pid": os.getpid(), "uptime_seconds": round(time.time() - self.started, 1), "autostarted": self.options.autostarted,
             "socket": os.path.join(self.server.directory, "control"), "rejected_clients": self.server.rejected,
-            **self.control.summary(), **self.evaluator.status()}
+            "generation": store.generation, **self.evaluator.status()}}
 
     def other(self) -> str:
         """Which process is in our place, for the error text."""
@@ -152,9 +159,18 @@ class Daemon:
             return ""
 
 
-def make_evaluator(options: Options, log: Callable[[str], None]):
+def make_evaluator(options: Options, on_lines: Callable[[str, list[str]], None]):
     from nfqfw.daemon.evaluator import LiveEvaluator
-    return LiveEvaluator(options, log)
+    return LiveEvaluator(options, on_lines)
+
+
+def to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_lines(kind: str, lines: list[str]) -> None:
+    """LOG lines to standard error, walks of packets to standard output."""
+    print("\n".join(lines), file=sys.stderr if kind == "log" else sys.stdout, flush=True)
 
 
 def load_rules(path: str | None, family: int):
