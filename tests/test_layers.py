@@ -18,14 +18,16 @@ LAYERS = (
     ("_conntrack", "conntrack"),
     ("_nat", "_defrag"),
     ("_fastpath",),
-    ("_engine",),
+    ("plan", "_engine"),
+    ("_netlink", "_hostblock"),
+    ("_hostjson", "_rtnetlink"),
     ("host", "_nfnetlink"),
     ("queue",),
     ("attach",),
+    ("_probe",),
     ("report", "doctor"),
-    ("applet_client",),             # imports nothing of the package but errors: its own row, so that the daemon may share its wire format
-    ("daemon",),
-    ("selftest", "demo"),
+    ("daemon", "applet_client"),
+    ("selftest", "demo", "replay"),
     ("cli", "__main__"),
 )
 HEADERS = {path.stem: 0 for path in PACKAGE.glob("_*.pxd") if not path.with_suffix(".pyx").exists()}
