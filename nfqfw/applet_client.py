@@ -65,7 +65,7 @@ def converse(sock: wire.socket.socket, tool: str, argv: list[str], terminal: Ter
     """Have the daemon run the command, serve its questions, print its output; returns the exit code."""
     sock.settimeout(wire.limits.CONTROL_ANSWER_SECONDS)
     try:
-        wire.send(sock, {"op": "applet", "name": tool, "argv": argv, "env": environment()})
+        wire.send(sock, {"op": "applet", "name": tool, "argv": argv})
         while True:
             head, body = wire.receive(sock)
             if "code" in head:
@@ -97,14 +97,11 @@ def answer(terminal: Terminal, head: dict, body: bytes) -> tuple[dict, bytes]:
             return {"ok": True}, b""
         if head["ask"] == "resolve":
             return {"ok": True, "addresses": terminal.resolve(head["name"], head["family"])}, b""
+        if head["ask"] == "names":
+            return {"ok": True, "names": terminal.names(head["addresses"])}, b""
     except OSError as error:
         return {"ok": False, "errno": error.errno or 5}, b""
     raise wire.WireError(f"unknown question {head['ask']!r}")
-
-
-def environment() -> dict[str, str]:
-    """What of our environment changes the meaning or the output of a command: the time zone of the dates it prints."""
-    return {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
 
 
 def refused(error: OSError) -> int:

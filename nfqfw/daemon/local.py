@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from nfqfw.applet_client import converse, environment
-from nfqfw.daemon import applets, wire
-from nfqfw.daemon.deferred import run_deferred
+from nfqfw.applet_client import converse
+from nfqfw.daemon import wire
+from nfqfw.daemon.applets import run_applet
 from nfqfw.daemon.start import start_daemon
 from nfqfw.daemon.terminal import Terminal, complain
 from nfqfw.errors import NfqfwError
@@ -19,13 +19,11 @@ RESOURCE_PROBLEM = 4
 
 def on_state_file(path: str, tool: str, argv: list[str], terminal: Terminal) -> int:
     """Run the command on FILE and FILE.v6; its exit code."""
-    store = FileStore(path)
     try:
-        result = run_deferred(lambda io: applets.run(tool, argv, store, io, environment()), terminal)
+        return run_applet(tool, argv, FileStore(path), terminal)
     except NfqfwError as error:
         complain(f"{tool}: NFQFW_STATE: {error}")
         return RESOURCE_PROBLEM
-    return applets.deliver(result, terminal)
 
 
 class DaemonNeeded(BaseException):
@@ -49,10 +47,9 @@ def is_pristine(ruleset: Ruleset) -> bool:
 def without_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
     """Answer as an empty ruleset would; a command that changes it starts a daemon, unless NFQFW_AUTOSTART=0."""
     try:
-        result = run_deferred(lambda io: applets.run(tool, argv, EmptyStore(), io, environment()), terminal)
+        return run_applet(tool, argv, EmptyStore(), terminal)
     except DaemonNeeded:
         return through_new_daemon(tool, argv, terminal)
-    return applets.deliver(result, terminal)
 
 
 def through_new_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:

@@ -50,6 +50,11 @@ class Session:
         addresses = self.ask({"ask": "resolve", "name": name, "family": family})[0].get("addresses", [])
         return [str(address) for address in addresses] if isinstance(addresses, list) else []
 
+    def names(self, addresses: list[str]) -> list[str | None]:
+        """Host name of each address, as the client's resolver gives it; None where there is none."""
+        names = self.ask({"ask": "names", "addresses": addresses})[0].get("names", [])
+        return [name if isinstance(name, str) else None for name in names] if isinstance(names, list) else []
+
     def print(self, stream: int, data: bytes) -> None:
         if data:
             self.tell({"print": stream}, data)

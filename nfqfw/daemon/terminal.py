@@ -52,12 +52,23 @@ class Terminal:
             return []
         return list(dict.fromkeys(entry[4][0].partition("%")[0] for entry in found))
 
+    def names(self, addresses: list[str]) -> list[str | None]:
+        """Host name of each address; None where there is none."""
+        return [host_name(address) for address in addresses]
+
     def print(self, stream: int, data: bytes) -> None:
         """Write to standard output (1) or standard error (2)."""
         try:
             write_all(stream, data)
         except BrokenPipeError:
             raise NobodyReads from None
+
+
+def host_name(address: str) -> str | None:
+    try:
+        return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+    except (OSError, UnicodeError):
+        return None
 
 
 def read_all(fd: int) -> bytes:

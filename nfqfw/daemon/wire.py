@@ -7,7 +7,7 @@ the inode number of a namespace is.  A message is a head (a JSON object) and a b
 
     client                                          daemon
     {"op": "applet", "name", "argv", ...}   ->
-                                            <-      {"ask": "resolve" | "read" | "write", ...}      any number of times
+                                            <-      {"ask": "read" | "write" | "resolve" | "names", ...}    any number of times
     {"ok": true, ...} + body                ->
                                             <-      {"print": 1 or 2} + body                        any number of times
                                             <-      {"code": exit code}                             the last one
