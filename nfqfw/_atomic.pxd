@@ -1,0 +1,56 @@
+"""Atomic loads, stores and a spin lock, as C that every module may inline.  Header-only.
+
+Locks live in process memory, never in the Arena: a killed process takes them with it.  A lock is one 32-bit word, 0 = free.
+The holder does at most a few hundred nanoseconds of work; a waiter spins, then gives its time slice away, so a preempted
+holder costs a yield and not a second.
+"""
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+cdef extern from * nogil:
+    """
+    #ifndef NFQFW_ATOMIC
+    #define NFQFW_ATOMIC
+    #include <stdint.h>
+    #include <sched.h>
+    static inline uint32_t nfqfw_load32(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline uint64_t nfqfw_load64(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline uint16_t nfqfw_load16(const uint16_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+    static inline void nfqfw_store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline void nfqfw_store64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline void nfqfw_store16(uint16_t *p, uint16_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline uint32_t nfqfw_add32(uint32_t *p, uint32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
+    static inline uint64_t nfqfw_add64(uint64_t *p, uint64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
+    static inline uint32_t nfqfw_or32(uint32_t *p, uint32_t v) { return __atomic_fetch_or(p, v, __ATOMIC_RELEASE); }
+    static inline void nfqfw_prefetch(const void *p) { __builtin_prefetch(p, 1, 3); }
+    static inline void nfqfw_lock(uint32_t *lock) {
+        unsigned spins = 0;
+        while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) {
+            while (__atomic_load_n(lock, __ATOMIC_RELAXED)) {
+                if (++spins & 127) {
+    #if defined(__x86_64__)
+                    __builtin_ia32_pause();
+    #elif defined(__aarch64__)
+                    __asm__ volatile("yield");
+    #endif
+                } else {
+                    sched_yield();
+                }
+            }
+        }
+    }
+    static inline void nfqfw_unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
+    #endif
+    """
+    uint32_t load32 "nfqfw_load32"(const uint32_t* at) noexcept
+    uint64_t load64 "nfqfw_load64"(const uint64_t* at) noexcept
+    uint16_t load16 "nfqfw_load16"(const uint16_t* at) noexcept
+    void store32 "nfqfw_store32"(uint32_t* at, uint32_t value) noexcept
+    void store64 "nfqfw_store64"(uint64_t* at, uint64_t value) noexcept
+    void store16 "nfqfw_store16"(uint16_t* at, uint16_t value) noexcept
+    uint32_t add32 "nfqfw_add32"(uint32_t* at, uint32_t value) noexcept     # returns the new value
+    uint64_t add64 "nfqfw_add64"(uint64_t* at, uint64_t value) noexcept
+    uint32_t or32 "nfqfw_or32"(uint32_t* at, uint32_t value) noexcept       # returns the old value
+    void prefetch "nfqfw_prefetch"(const void* at) noexcept
+    void lock "nfqfw_lock"(uint32_t* word) noexcept
+    void unlock "nfqfw_unlock"(uint32_t* word) noexcept
