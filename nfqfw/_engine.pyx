@@ -29,7 +29,7 @@ from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NO_CHAIN, RAW
                              family_index)
 from nfqfw._record cimport record_packet, trace
 from nfqfw._reject cimport REJECT_SENT, IcmpLimit, reject
-from nfqfw._ring cimport Ring, ring_free, ring_new, ring_pop
+from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
 from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
                            STEP_SECURITY, STEP_SNAT, steps_of)
 from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_END, TRACE_REJECT)
@@ -454,8 +454,8 @@ cdef class Engine:
         e.inflight = <InFlightTable*>calloc(1, sizeof(InFlightTable))
         e.outbox = <Outbox*>calloc(1, sizeof(Outbox))
         e.icmp = <IcmpLimit*>calloc(1, sizeof(IcmpLimit))
-        e.ring = ring_new(ring_bytes)
-        if e.inflight == NULL or e.outbox == NULL or e.icmp == NULL or e.ring == NULL:
+        e.ring = <Ring*>calloc(1, sizeof(Ring))
+        if e.inflight == NULL or e.outbox == NULL or e.icmp == NULL or e.ring == NULL or not ring_init(e.ring, ring_bytes):
             raise MemoryError
         inflight_init(e.inflight)
         e.c.ring = e.ring
@@ -474,7 +474,9 @@ cdef class Engine:
             free(self.state.inflight)
             free(self.state.outbox)
             free(self.state.icmp)
-            ring_free(self.state.ring)
+            if self.state.ring != NULL:
+                ring_free(self.state.ring)
+                free(self.state.ring)
             free(self.state)
 
     def door(self):
@@ -564,17 +566,9 @@ cdef class Engine:
         box.n_packets = 0
         return out
 
-    def take_records(self, int most=1 << 30) -> list:
+    def take_records(self, uint32_t most=1 << 30) -> list:
         """Log and trace records since the last call, oldest first, as bytes (see _trace.pxd).  Any one thread may call it."""
-        cdef uint8_t buffer[4096]
-        cdef uint32_t n
-        out = []
-        while len(out) < most:
-            n = ring_pop(self.state.ring, buffer, sizeof(buffer))
-            if n == 0:
-                break
-            out.append((<const char*>buffer)[:n])
-        return out
+        return ring_drain(self.state.ring, most)
 
     def stats(self) -> dict:
         """Totals since the start: crossings, bytes, verdicts, drops of ours by reason, replies by outcome."""
@@ -585,7 +579,7 @@ cdef class Engine:
             "drops": {name: s.drops[i] for i, name in enumerate(REASONS) if i and s.drops[i]},
             "rejects": {name: s.rejects[i] for i, name in enumerate(REJECTS) if s.rejects[i]},
             "refused_by_kernel": s.refused, "in_flight": self.state.inflight.count,
-            "reject_outbox_full": self.state.outbox.full,
+            "reject_outbox_full": self.state.outbox.full, "records_dropped": self.state.ring.dropped,
         }
 
     @property

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
-from nfqfw._ring cimport Ring, ring_push
+from nfqfw._ring cimport ring_put
 from nfqfw._trace cimport RECORD_TRACE, PacketRecord, TraceRecord
 
 
@@ -29,7 +29,7 @@ cdef inline void trace(Context* c, const Packet* p, uint32_t event, uint32_t cha
     r.value2 = p.mark
     r.pad = 0
     r.generation = c.program.generation
-    ring_push(c.ring, &r, sizeof(TraceRecord))
+    ring_put(c.ring, &r, sizeof(TraceRecord))
 
 
 cdef inline void record_packet(Context* c, const Packet* p, uint8_t kind, uint32_t rule) noexcept nogil:
@@ -60,4 +60,4 @@ cdef inline void record_packet(Context* c, const Packet* p, uint8_t kind, uint32
     r.hwlen = p.hwlen
     memcpy(r.hwaddr, p.hwaddr, 8)
     memcpy(buffer + sizeof(PacketRecord), p.data, n)
-    ring_push(c.ring, buffer, sizeof(PacketRecord) + n)
+    ring_put(c.ring, buffer, sizeof(PacketRecord) + n)
