@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from nfqfw._conntrack cimport Conntrack
+from nfqfw._defrag cimport Defrag
 from nfqfw._inflight cimport InFlightTable
 from nfqfw._outbox cimport EngineDoor, Outbox
 from nfqfw._packet cimport Packet
@@ -37,6 +38,7 @@ cdef struct EngineState:        # one per queue thread
     InFlightTable* inflight
     Outbox* outbox
     IcmpLimit* icmp
+    Defrag* defrag
     Ring* ring
     uint32_t attached           # hooks that are queued to us, one bit each
     uint32_t serial

@@ -18,6 +18,8 @@ from libc.string cimport memcpy, memset
 from nfqfw._conn cimport CONFIRMED, DST_NAT_DONE, REPLY, SRC_NAT_DONE, direction_of
 from nfqfw._conntrack cimport (Conntrack, ConntrackTable, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_release)
+from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
+                            defrag_free, defrag_new, defrag_release)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (INFLIGHT_MAX, InFlight, InFlightTable, inflight_init, inflight_key, inflight_take,
@@ -25,15 +27,16 @@ from nfqfw._inflight cimport (INFLIGHT_MAX, InFlight, InFlightTable, inflight_in
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
 from nfqfw._packet cimport *
 from nfqfw._parse cimport parse
-from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
+from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
                              family_index)
 from nfqfw._record cimport record_packet, trace
 from nfqfw._reject cimport REJECT_SENT, IcmpLimit, reject
 from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
 from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
                            STEP_SECURITY, STEP_SNAT, steps_of)
-from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_END, TRACE_REJECT)
+from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_REJECT)
 
+from nfqfw.limits import QUEUE_LENGTH
 from nfqfw.reasons import REASONS
 
 cdef extern from *:
@@ -144,7 +147,7 @@ cdef inline bint run_conntrack(EngineState* e, Packet* p) noexcept nogil:
 cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogil:
     """The nat table's chain of this hook, for the first packet of a connection only (null binding when no rule acts)."""
     cdef uint32_t* status
-    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.c.program.base[family_index(p.family)][NAT][e.c.hook] == NO_CHAIN:
+    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.c.program.base[family_index(p.family)][<uint32_t>NAT][e.c.hook] == NO_CHAIN:
         return ON
     status = &e.conntrack.view.hot[p.conn].status
     if status[0] & done or p.ctinfo == CT_ESTABLISHED or p.ctinfo == CT_ESTABLISHED_REPLY:
@@ -301,15 +304,82 @@ cdef inline bint remember(EngineState* e, Packet* p) noexcept nogil:
     return ON
 
 
-cdef void judge(EngineState* e, Packet* p) noexcept nogil:
-    """One packet at one crossing: sets verdict, reason, dirty."""
+cdef void decide(EngineState* e, Packet* p) noexcept nogil:
+    """A packet or a reassembled datagram at one crossing: sets verdict, reason, dirty."""
     cdef uint32_t mark = p.mark, priority = p.priority
-    cdef bint going
     p.verdict = ACCEPT
     p.reason = REASON_NONE
     p.dirty = 0
-    p.release = 0
     p.ct_template = 0
+    p.local = p.hook == OUTPUT or (p.step >> OUTPUT) & 1
+    if p.trace:
+        e.c.hook = p.hook
+        record_packet(&e.c, p, RECORD_PACKET, NO_CHAIN)
+    run_crossing(e, p)
+    if p.mark != mark:
+        p.dirty |= DIRTY_MARK
+    if p.priority != priority:
+        p.dirty |= DIRTY_PRIORITY
+    if p.verdict == ACCEPT and crosses_again(e, p):
+        remember(e, p)
+    if p.trace:
+        trace(&e.c, p, TRACE_END, NO_CHAIN, p.reason, NO_TEST, p.verdict)
+
+
+cdef inline void let_go(EngineState* e, Packet* p) noexcept nogil:
+    """The packet leaves the engine: its own reference on an unconfirmed connection ends."""
+    if p.conn:
+        conntrack_release(e.conntrack, p.conn)
+
+
+cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t at) noexcept nogil:
+    """Judge a reassembled datagram and release its fragments; each is remembered, for it crosses again by itself."""
+    cdef Fragment* f
+    if whole.conn:
+        conntrack_hold(e.conntrack, whole.conn)
+    decide(e, whole)
+    defrag_release(e.defrag, q, whole, e.outbox, at)
+    e.stats.verdicts[whole.verdict] += q.n
+    e.stats.drops[whole.reason] += q.n
+    if whole.verdict == ACCEPT and crosses_again(e, whole):
+        f = q.first
+        while f != NULL:
+            f.facts.conn = whole.conn
+            f.facts.ctinfo = whole.ctinfo
+            f.facts.step = whole.step
+            f.facts.secmark = whole.secmark
+            f.facts.zone = whole.zone
+            f.facts.zone_dir = whole.zone_dir
+            f.facts.trace = whole.trace
+            remember(e, &f.facts)
+            f = f.next
+    let_go(e, whole)
+
+
+cdef void gather(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
+    """A fragment where something tracks: hold it, or judge the datagram that it completes."""
+    cdef Packet whole
+    cdef Datagram* q = NULL
+    cdef uint32_t outcome = defrag_add(e.defrag, p, e.c.now, &whole, &q, e.outbox, at)
+    if p.trace:
+        trace(&e.c, p, TRACE_DEFRAG, NO_CHAIN, NO_CHAIN, NO_TEST, outcome)
+    if outcome == FRAG_PASS:
+        decide(e, p)
+        let_go(e, p)
+    elif outcome >= FRAG_DROP:
+        drop(p, <uint8_t>(outcome & 0xff))
+        let_go(e, p)
+    else:
+        p.verdict = HELD                    # its reference stays with the held copy
+        if outcome == FRAG_WHOLE:
+            decide_datagram(e, &whole, q, at)
+
+
+cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
+    """Packet number `at` of a batch at one crossing."""
+    p.reason = REASON_NONE
+    p.dirty = 0
+    p.release = 0
     parse(p)
     e.stats.packets += 1
     e.stats.bytes += p.total
@@ -317,21 +387,11 @@ cdef void judge(EngineState* e, Packet* p) noexcept nogil:
         drop(p, REASON_BAD_IP)
         return
     recall(e, p)
-    p.local = p.hook == OUTPUT or (p.step >> OUTPUT) & 1
-    if p.trace:
-        e.c.hook = p.hook
-        record_packet(&e.c, p, RECORD_PACKET, NO_CHAIN)
-    going = run_crossing(e, p)
-    if p.mark != mark:
-        p.dirty |= DIRTY_MARK
-    if p.priority != priority:
-        p.dirty |= DIRTY_PRIORITY
-    if going == ON and crosses_again(e, p):
-        remember(e, p)
-    if p.conn:
-        conntrack_release(e.conntrack, p.conn)
-    if p.trace:
-        trace(&e.c, p, TRACE_END, NO_CHAIN, p.reason, NO_TEST, p.verdict)
+    if p.flags & IS_FRAGMENT and e.c.program.features[family_index(p.family)] & (NEEDS_CONNTRACK | NEEDS_DEFRAG):
+        gather(e, p, at)
+        return
+    decide(e, p)
+    let_go(e, p)
 
 
 # ---- the transport's door ---------------------------------------------------------------------------------------------
@@ -358,10 +418,14 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
     take_up(e)
     e.c.now = now_ns
     e.c.wall = wall_ns
+    defrag_bury(e.defrag)
+    if e.defrag.datagrams:
+        defrag_expire(e.defrag, now_ns, e.outbox, 0)
     for i in range(n):
-        judge(e, &packets[i])
-        e.stats.verdicts[packets[i].verdict] += 1
-        e.stats.drops[packets[i].reason] += 1
+        judge(e, &packets[i], i)
+        if packets[i].verdict != HELD:
+            e.stats.verdicts[packets[i].verdict] += 1
+            e.stats.drops[packets[i].reason] += 1
     conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)
 
 
@@ -370,6 +434,8 @@ cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
     cdef EngineState* e = <EngineState*>engine
     cdef InFlight r
     take_up(e)
+    defrag_bury(e.defrag)
+    defrag_expire(e.defrag, now_ns, e.outbox, 0)
     while inflight_take_oldest(e.inflight, &r):
         e.stats.refused += 1
         if r.conn:
@@ -378,6 +444,21 @@ cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
 
 
 # ---- the Python door --------------------------------------------------------------------------------------------------
+
+cdef facts(Packet* p, packet):
+    """The optional facts: link-layer source, owner."""
+    cdef bytes address = packet.hwaddr
+    if address:
+        p.hwlen = min(8, len(address))
+        memcpy(p.hwaddr, <const char*>address, p.hwlen)
+        p.known |= KNOWN_HWADDR
+    if packet.uid is not None:
+        p.uid = packet.uid
+        p.known |= KNOWN_UID
+    if packet.gid is not None:
+        p.gid = packet.gid
+        p.known |= KNOWN_GID
+
 
 cdef class LoadedProgram:
     """A Program in memory with its counters (one set per queue thread) and rule state.
@@ -458,8 +539,10 @@ cdef class Engine:
         if e.inflight == NULL or e.outbox == NULL or e.icmp == NULL or e.ring == NULL or not ring_init(e.ring, ring_bytes):
             raise MemoryError
         inflight_init(e.inflight)
+        e.defrag = defrag_new(e.conntrack, QUEUE_LENGTH // 8)
+        if e.defrag == NULL:
+            raise MemoryError
         e.c.ring = e.ring
-        e.c.engine = e
         e.attached = attached
         if host is not None:
             self.set_host(host)
@@ -471,6 +554,8 @@ cdef class Engine:
 
     def __dealloc__(self):
         if self.state != NULL:
+            if self.state.defrag != NULL:
+                defrag_free(self.state.defrag)
             free(self.state.inflight)
             free(self.state.outbox)
             free(self.state.icmp)
@@ -529,7 +614,7 @@ cdef class Engine:
         p.mark = packet.mark
         p.priority = packet.priority
         p.skbinfo = packet.skbinfo
-        self.facts(&p, packet)
+        facts(&p, packet)
         try:
             with nogil:
                 engine_batch(self.state, &p, 1, now, wall)
@@ -537,20 +622,6 @@ cdef class Engine:
             return (p.verdict, p.reason, p.mark, p.priority, payload, p.ctinfo, p.conn, p.dirty)
         finally:
             free(copy)
-
-    cdef facts(self, Packet* p, packet):
-        """The optional facts: link-layer source, owner."""
-        cdef bytes address = packet.hwaddr
-        if address:
-            p.hwlen = min(8, len(address))
-            memcpy(p.hwaddr, <const char*>address, p.hwlen)
-            p.known |= KNOWN_HWADDR
-        if packet.uid is not None:
-            p.uid = packet.uid
-            p.known |= KNOWN_UID
-        if packet.gid is not None:
-            p.gid = packet.gid
-            p.known |= KNOWN_GID
 
     def idle(self, uint64_t now=0):
         """Tell the engine that nothing more of what was sent will come back (see engine_idle)."""
@@ -575,10 +646,13 @@ cdef class Engine:
         cdef Stats* s = &self.state.stats
         return {
             "packets": s.packets, "bytes": s.bytes,
-            "accepted": s.verdicts[ACCEPT], "dropped": s.verdicts[DROP], "held": s.verdicts[HELD],
+            "accepted": s.verdicts[<int>ACCEPT], "dropped": s.verdicts[<int>DROP], "held": s.verdicts[<int>HELD],
             "drops": {name: s.drops[i] for i, name in enumerate(REASONS) if i and s.drops[i]},
             "rejects": {name: s.rejects[i] for i, name in enumerate(REJECTS) if s.rejects[i]},
             "refused_by_kernel": s.refused, "in_flight": self.state.inflight.count,
+            "fragments": {"held": self.state.defrag.held, "datagrams": self.state.defrag.datagrams,
+                          "bytes": self.state.defrag.bytes, "reassembled": self.state.defrag.reassembled,
+                          "failed": self.state.defrag.failed, "timed_out": self.state.defrag.timed_out},
             "reject_outbox_full": self.state.outbox.full, "records_dropped": self.state.ring.dropped,
         }
 

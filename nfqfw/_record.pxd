@@ -11,6 +11,7 @@ from nfqfw._trace cimport RECORD_TRACE, PacketRecord, TraceRecord
 
 cdef enum:
     CAPTURE = 256               # bytes of the packet that a record carries: headers and options
+    RECORD_BYTES = 88           # sizeof(PacketRecord)
 
 
 cdef inline void trace(Context* c, const Packet* p, uint32_t event, uint32_t chain, uint32_t rule, uint32_t test,
@@ -34,10 +35,10 @@ cdef inline void trace(Context* c, const Packet* p, uint32_t event, uint32_t cha
 
 cdef inline void record_packet(Context* c, const Packet* p, uint8_t kind, uint32_t rule) noexcept nogil:
     """The packet's facts and its first bytes: opens a trace (RECORD_PACKET) or is a LOG line to be (RECORD_LOG)."""
-    cdef uint8_t buffer[sizeof(PacketRecord) + CAPTURE]
+    cdef uint8_t buffer[344]    # RECORD_BYTES + CAPTURE
     cdef PacketRecord* r = <PacketRecord*>buffer
     cdef uint32_t n = p.len if p.len < CAPTURE else CAPTURE
-    memset(r, 0, sizeof(PacketRecord))
+    memset(r, 0, RECORD_BYTES)
     r.kind = kind
     r.family = p.family
     r.hook = c.hook
@@ -59,5 +60,5 @@ cdef inline void record_packet(Context* c, const Packet* p, uint8_t kind, uint32
     r.known = p.known
     r.hwlen = p.hwlen
     memcpy(r.hwaddr, p.hwaddr, 8)
-    memcpy(buffer + sizeof(PacketRecord), p.data, n)
-    ring_put(c.ring, buffer, sizeof(PacketRecord) + n)
+    memcpy(buffer + RECORD_BYTES, p.data, n)
+    ring_put(c.ring, buffer, RECORD_BYTES + n)
