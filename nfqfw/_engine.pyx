@@ -37,6 +37,7 @@ from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT,
 from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_REJECT)
 
 from nfqfw.limits import QUEUE_LENGTH
+from nfqfw.packets import Decision
 from nfqfw.reasons import REASONS
 
 cdef extern from *:
@@ -587,11 +588,11 @@ cdef class Engine:
         self.state.trace_all = on
 
     def process(self, packets, uint64_t now=0, int64_t wall=0) -> list:
-        """Judge packets (dicts or PacketIn of engine.py: data, family, hook, ifin, ...); the list of their decisions."""
+        """Judge PacketIns, each as a batch of its own; the list of their Decisions."""
         return [self.one(packet, now, wall) for packet in packets]
 
     def one(self, packet, uint64_t now=0, int64_t wall=0):
-        """One crossing as its own batch.  Returns (verdict, reason, mark, priority, data or None, ctinfo, conn, dirty)."""
+        """One crossing as a batch of its own.  now: CLOCK_MONOTONIC ns, wall: CLOCK_REALTIME ns."""
         cdef Packet p
         cdef uint8_t* copy
         cdef bytes data = packet.data
@@ -605,6 +606,7 @@ cdef class Engine:
         p.len = n
         p.capacity = n + 64
         p.total = packet.total or n
+        p.id = packet.id
         p.family = packet.family
         p.hook = packet.hook
         p.ifin = packet.ifin
@@ -619,7 +621,7 @@ cdef class Engine:
             with nogil:
                 engine_batch(self.state, &p, 1, now, wall)
             payload = (<const char*>p.data)[:p.len] if p.dirty & DIRTY_PAYLOAD else None
-            return (p.verdict, p.reason, p.mark, p.priority, payload, p.ctinfo, p.conn, p.dirty)
+            return Decision(p.verdict, p.reason, p.mark, p.priority, payload, p.ctinfo, p.conn, p.dirty)
         finally:
             free(copy)
 
@@ -635,6 +637,18 @@ cdef class Engine:
         out = [(box.packets[i].family, (<const char*>box.packets[i].data)[:box.packets[i].len], box.packets[i].ifindex)
                for i in range(box.n_packets)]
         box.n_packets = 0
+        return out
+
+    def take_released(self) -> list:
+        """Held packets decided since the last call, in order: (id, verdict, data or None, mark, reason)."""
+        cdef uint32_t i
+        box = self.state.outbox
+        out = []
+        for i in range(box.n_released):
+            r = &box.released[i]
+            data = (<const char*>r.data)[:r.len] if r.dirty & DIRTY_PAYLOAD else None
+            out.append((r.id, r.verdict, data, r.mark, r.reason))
+        box.n_released = 0
         return out
 
     def take_records(self, uint32_t most=1 << 30) -> list:
