@@ -41,6 +41,7 @@ cdef struct EngineState:        # one per queue thread
     Defrag* defrag
     Ring* ring
     uint32_t attached           # hooks that are queued to us, one bit each
+    uint32_t next_attached
     uint32_t serial
     uint8_t trace_all
     Stats stats
@@ -66,6 +67,5 @@ cdef class Engine:
     cdef object table                       # ConntrackTable, kept alive
     cdef object loaded                      # LoadedProgram in use
     cdef object older                       # the one before, until a boundary has been passed
-    cdef object host_block
-    cdef object older_host
+    cdef list hosts                         # Host blocks handed over: the newest, and those a batch may still read
     cdef readonly int thread

@@ -55,6 +55,7 @@ cdef enum:
     GONE = 0                    # run_* answers: the packet is decided (p.verdict)
     ON = 1                      # run_* answers: go on with the next step
     EXPIRE_BUDGET = 64          # entries looked at per batch
+    HOSTS_KEPT = 16             # Host blocks kept alive: more changes than can come during one batch
 
 
 # ---- one step ---------------------------------------------------------------------------------------------------------
@@ -410,6 +411,7 @@ cdef inline void take_up(EngineState* e) noexcept nogil:
         e.c.stack = view.stack
     if host != <const void*>e.c.host:
         e.c.host = <const HostHeader*>host
+    e.attached = e.next_attached
 
 
 cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil:
@@ -529,6 +531,7 @@ cdef class Engine:
         if e == NULL:
             raise MemoryError
         self.thread = thread
+        self.hosts = []
         self.table = table
         e.conntrack = (<ConntrackTable>table).handle
         e.c.conns = &e.conntrack.view
@@ -544,7 +547,7 @@ cdef class Engine:
         if e.defrag == NULL:
             raise MemoryError
         e.c.ring = e.ring
-        e.attached = attached
+        e.attached = e.next_attached = attached
         if host is not None:
             self.set_host(host)
             e.c.host = <const HostHeader*>e.next_host
@@ -575,13 +578,14 @@ cdef class Engine:
         store_view(&self.state.next, loaded.view(self.thread))
 
     def set_host(self, block):
-        """Hand over a Host block (bytes); taken up at the next batch boundary.  The two latest blocks are kept alive."""
-        self.older_host, self.host_block = self.host_block, bytes(block)
-        store_host(&self.state.next_host, <const void*><const char*>(<bytes>self.host_block))
+        """Hand over a Host block (bytes); taken up at the next batch boundary.  The latest blocks are kept alive."""
+        cdef bytes kept = bytes(block)
+        self.hosts = [*self.hosts[-HOSTS_KEPT:], kept]
+        store_host(&self.state.next_host, <const void*><const char*>kept)
 
     def set_attached(self, uint32_t hooks):
-        """Which hooks are queued to us (bit 1 << Hook): decides what a crossing runs."""
-        self.state.attached = hooks
+        """Which hooks are queued to us (bit 1 << Hook): decides what a crossing runs.  Taken up at the next batch boundary."""
+        self.state.next_attached = hooks
 
     def set_trace(self, bint on):
         """Trace every packet from the next batch on."""
