@@ -142,7 +142,7 @@ cdef inline bint run_conntrack(EngineState* e, Packet* p) noexcept nogil:
         if p.verdict == DROP:
             return GONE
     if p.trace:
-        trace(&e.c, p, TRACE_CONNTRACK, NO_CHAIN, p.conn, e.conntrack.view.hot[p.conn].status if p.conn else 0, p.ctinfo)
+        trace(&e.c, p, TRACE_CONNTRACK, NO_CHAIN, p.conn, e.conntrack.table.hot[p.conn].status if p.conn else 0, p.ctinfo)
     return ON
 
 
@@ -151,7 +151,7 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
     cdef uint32_t* status
     if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.c.program.base[family_index(p.family)][<uint32_t>NAT][e.c.hook] == NO_CHAIN:
         return ON
-    status = &e.conntrack.view.hot[p.conn].status
+    status = &e.conntrack.table.hot[p.conn].status
     if status[0] & done or p.ctinfo == CT_ESTABLISHED or p.ctinfo == CT_ESTABLISHED_REPLY:
         return ON
     if run_table(e, p, NAT) == GONE:
@@ -163,7 +163,7 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
 cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     """The last step: an unconfirmed connection becomes one that others see."""
     cdef uint8_t reason
-    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.conntrack.view.hot[p.conn].status & CONFIRMED:
+    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.conntrack.table.hot[p.conn].status & CONFIRMED:
         return ON
     if direction_of(p.ctinfo) == REPLY:
         return ON
@@ -534,7 +534,7 @@ cdef class Engine:
         self.hosts = []
         self.table = table
         e.conntrack = (<ConntrackTable>table).handle
-        e.c.conns = &e.conntrack.view
+        e.c.conns = &e.conntrack.table
         e.c.random = <uint64_t>0x9E3779B97F4A7C15 ^ <uint64_t><size_t>e
         e.inflight = <InFlightTable*>calloc(1, sizeof(InFlightTable))
         e.outbox = <Outbox*>calloc(1, sizeof(Outbox))

@@ -120,15 +120,15 @@ cdef inline bint rate_allow(IcmpLimit* limit, Context* c, const Packet* p) noexc
         return True
     timeout = c.host.icmp6_ratelimit
     if p.family == IPV4:
-        timeout = c.host.icmp_ratelimit if (c.host.icmp_ratemask >> 3) & 1 else 0
+        if not (c.host.icmp_ratemask >> 3) & 1:         # bit 3: destination unreachable
+            return True
+        timeout = c.host.icmp_ratelimit
         memcpy(&word, source(p), 4)
         address = (word + 1) * <uint64_t>0x9E3779B97F4A7C15
     else:
         memcpy(&address, source(p), 8)
         memcpy(&word, source(p) + 8, 8)
         address = (address ^ (word * <uint64_t>0x9E3779B97F4A7C15)) + 1
-    if p.family == IPV4 and timeout == 0:
-        return True
     if not global_allow(limit, c, now_ms) or not peer_allow(limit, address, timeout, now_ms):
         limit.limited += 1
         return False

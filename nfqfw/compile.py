@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from nfqfw import ops
 from nfqfw.errors import RuleError, RuleErrors
 from nfqfw.ext.lowering import Action, Unevaluated
-from nfqfw.rules.lower import lower_rule
-from nfqfw.rules.model import Chain, Rule, Ruleset
+from nfqfw.rules.lower import lower_rule, match_numbers
+from nfqfw.rules.model import Chain, Jump, Rule, Ruleset, Standard
 
 TABLES = ("raw", "mangle", "nat", "filter", "security")
 HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
@@ -27,7 +27,7 @@ HEADER = struct.Struct("<IIQ14I50I2I")
 CHAIN_ROW = struct.Struct("<8I")
 RULE_ROW = struct.Struct("<IHHIIII")
 TEST_ROW = struct.Struct("<HHIII")
-STANDARD = {"": 0, "ACCEPT": 1, "DROP": 2, "RETURN": 3, "QUEUE": 4}
+STANDARD = {"ACCEPT": 1, "DROP": 2, "RETURN": 3, "QUEUE": 4}
 JUMP, GOTO, EXTENSION = 5, 6, 16
 POLICY = {"DROP": 0, "ACCEPT": 1}                    # Verdict
 OPCODES = {name: number for number, name in enumerate(ops.TESTS)}
@@ -130,33 +130,39 @@ class Compiler:
         row = len(self.rules)
         self.rules.append(rule)
         self.rule_chain.append(chain)
-        lowered = lower_rule(rule)
-        if isinstance(lowered, Unevaluated):
-            self.errors.append(RuleError(lowered.reason, rule.span))
+        tests, target, features = lower_rule(rule)
+        refused = [part for part in (*tests, target) if isinstance(part, Unevaluated)]
+        if refused:
+            self.errors.extend(RuleError(part.reason, rule.span) for part in refused)
             return
-        tests, target, features = lowered
         self.features[family] |= features
         first = len(self.test_match)
         invariant = True
-        for test in tests:
+        numbers = match_numbers(rule) if rule.matches else (0,) * len(tests)
+        for test, number in zip(tests, numbers, strict=True):
             invariant &= test.invariant
-            state = NONE
-            if test.state:
-                state = len(self.state)
-                self.state += test.state + b"\0" * (-len(test.state) % 8)
-            self.tests += TEST_ROW.pack(OPCODES[test.op], int(test.invariant), self.intern(test.info), state, test.match)
-            self.test_match.append(test.match)
+            self.tests += TEST_ROW.pack(OPCODES[test.op], int(test.invariant), self.intern(test.info), self.keep(test.state), number)
+            self.test_match.append(number)
         code, argument = self.target(target, family, table)
         self.rows += RULE_ROW.pack(first, len(tests), code, argument, row, int(invariant), position)
 
+    def keep(self, image: bytes) -> int:
+        """Offset of a test's state in the rule-state memory, 8-byte aligned; NONE when it keeps none."""
+        if not image:
+            return NONE
+        offset = len(self.state)
+        self.state += image + b"\0" * (-len(image) % 8)
+        return offset
+
     def target(self, target: object, family: int, table: str) -> tuple[int, int]:
-        """(RuleTarget, target_arg) of what lower_rule says: '' or a standard verdict, ('jump'|'goto', chain), an Action."""
-        if isinstance(target, Action):
-            return EXTENSION + ACTION_CODES[target.op], self.intern(target.info)
-        if isinstance(target, tuple):
-            kind, chain = target
-            return (JUMP if kind == "jump" else GOTO), self.numbers[family, table, chain]
-        return STANDARD[target], 0
+        """(RuleTarget, target_arg) of what lower_rule says: None, Standard, Jump or Action."""
+        if target is None:
+            return 0, 0
+        if isinstance(target, Standard):
+            return STANDARD[target.name], 0
+        if isinstance(target, Jump):
+            return (GOTO if target.goto else JUMP), self.numbers[family, table, target.chain]
+        return EXTENSION + ACTION_CODES[target.op], self.intern(target.info)
 
     def finish(self) -> Program:
         if self.errors:

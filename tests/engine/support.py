@@ -26,8 +26,8 @@ def packed(address: str) -> bytes:
 
 def host_block(addresses=((1, "127.0.0.1", 8, ""), (2, "10.0.1.1", 24, "10.0.1.255"), (3, "10.0.2.1", 24, "10.0.2.255"),
                           (1, "::1", 128, ""), (2, "2001:db8:1::1", 64, ""), (3, "2001:db8:2::1", 64, "")),
-               icmp=(0, 0, 0, 0, 0)) -> bytes:
-    """A Host by hand: lo, eth0 (10.0.1.1/24), eth1 (10.0.2.1/24); ICMP limits off."""
+               icmp=(0, 0, 1000, 50, 0)) -> bytes:
+    """A Host by hand: lo, eth0 (10.0.1.1/24), eth1 (10.0.2.1/24); ICMP: no limit per peer, 50 at once."""
     interfaces = b"".join(
         INTERFACE.pack(index, 9 if name == "lo" else 1, name.encode(), 65536 if name == "lo" else 1500, 0, 0,
                        772 if name == "lo" else 1, 0) for name, index in NAMES.items())

@@ -27,7 +27,7 @@ def test_three_hooks_run_all_five_hooks_steps_once():
     assert counts(fw) == [1, 0, 1, 0, 1]
     assert fw.counters("PREROUTING", "raw")[0] == (1, 36)
     assert fw.engine.stats()["in_flight"] == 0
-    assert fw.table.count() == 1
+    assert fw.table.count == 1
 
 
 def test_five_hooks_run_the_same_steps_in_three_crossings():
@@ -41,7 +41,7 @@ def test_five_hooks_run_the_same_steps_in_three_crossings():
     assert fw.cross(packet, 4, "eth0", "eth1").accepted
     assert counts(fw) == [1, 0, 1, 0, 1]
     assert fw.engine.stats()["in_flight"] == 0
-    assert fw.table.count() == 1
+    assert fw.table.count == 1
     assert fw.counters("FORWARD")[0] == (1, 36)
 
 
@@ -51,7 +51,7 @@ def test_a_packet_that_the_kernel_refused_leaves_no_entry():
     assert fw.engine.stats()["in_flight"] == 1
     fw.engine.idle(fw.now)
     assert fw.engine.stats()["in_flight"] == 0
-    assert fw.table.count() == 0
+    assert fw.table.count == 0
 
 
 def test_loopback_is_tracked_once():
@@ -60,14 +60,14 @@ def test_loopback_is_tracked_once():
     assert fw.local_out(packet, ifout="lo").accepted
     decision = fw.local_in(packet, ifin="lo")
     assert decision.accepted and decision.ctstate == "NEW"      # its own entry, not a reply and not a second one
-    assert fw.table.count() == 1
+    assert fw.table.count == 1
     assert fw.engine.stats()["in_flight"] == 0
 
 
 def test_a_dropped_first_packet_leaves_no_entry():
     fw = Firewall(rules("-A FORWARD -m conntrack --ctstate NEW -j DROP"))
     assert not fw.forward(udp()).accepted
-    assert fw.table.count() == 0
+    assert fw.table.count == 0
 
 
 def test_replies_and_errors_follow_the_connection():

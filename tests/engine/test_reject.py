@@ -134,4 +134,4 @@ def test_the_reply_crosses_output_as_related_and_then_nothing_is_left():
     assert decision.accepted and decision.ctstate == "RELATED"
     assert fw.counters("OUTPUT")[0][0] == 1
     assert fw.engine.stats()["in_flight"] == 0
-    assert fw.table.count() == 0
+    assert fw.table.count == 0
