@@ -97,7 +97,7 @@ ctypedef void (*BatchFunction)(void* engine, Packet* packets, uint32_t n, uint64
 ctypedef void (*IdleFunction)(void* engine, uint64_t now_ns) noexcept nogil
 
 
-cdef struct EngineDoor:         # what Engine.door() gives, in a PyCapsule named DOOR_NAME; lives as long as the engine object
+cdef struct EngineDoor:         # what Engine.door() gives, in a PyCapsule named "nfqfw.EngineDoor"; lives as long as the engine object
     BatchFunction batch
     IdleFunction idle           # may be NULL
     void* engine                # first argument of both

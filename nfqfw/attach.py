@@ -1,0 +1,226 @@
+"""Our base chains and queue rules, in and out of the kernel.
+
+Overview: `table inet nfqfw` has one base chain per hook, all with policy accept.  A chain diverts (its one rule queues every
+packet, fail closed: with nobody on the queue the kernel drops) or is empty.  PREROUTING and OUTPUT come before the kernel's own
+defragmentation (-400), so that we see original fragments; POSTROUTING after everything.
+
+Life-cycle: bind the queues, then `attach`; `set_hooks` while live adds and removes rules only; `remove_rules`, drain the queues,
+then `remove_table`.  Removing any base chain drops every packet that waits in any queue of the namespace, other programs' too,
+so that is done last and once.  A killed process leaves the table, which then drops all it diverts; `attach` adopts it.
+
+Each change is one nfnetlink batch: the kernel does all of it or nothing.  No program is called (shims may stand first in PATH).
+Everything acts on the network namespace of the thread that made the Attachment.
+"""
+
+import errno
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nfqfw import _nfnetlink as nft
+from nfqfw._netlink import NetlinkError, NetlinkSocket
+from nfqfw.errors import NfqfwError
+
+TABLE = "nfqfw"
+COMMENT = "nfqfw: diverts to the firewall process; 'nfqfw down' removes it"
+HOOKS = {                       # name of hook and chain: number (NF_INET_*), priority
+    "PREROUTING": (0, -450),
+    "INPUT": (1, 0),
+    "FORWARD": (2, 0),
+    "OUTPUT": (3, -450),
+    "POSTROUTING": (4, 300),
+}
+QUEUES_FILE = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
+EXPRESSIONS = (nft.xt_nfqueue, nft.nft_queue)   # tried in this order
+NO_EXPRESSION = {errno.ENOENT, errno.EOPNOTSUPP}        # of a rule: the kernel does not know its expression or target
+OTHER_CHAIN = {errno.EEXIST, errno.EOPNOTSUPP, errno.EINVAL, errno.EBUSY}   # of a chain: one with another hook is there
+
+
+@dataclass(frozen=True)
+class QueueOwner:
+    """One line of /proc/net/netfilter/nfnetlink_queue: a queue that a socket has bound."""
+
+    queue: int
+    portid: int                 # of the netlink socket; often, not always, the process id
+    waiting: int                # packets without a verdict
+    copy_mode: int
+    copy_range: int             # bytes
+    queue_dropped: int          # the queue was full
+    user_dropped: int           # the socket's buffer was full
+    id_sequence: int            # id of the last packet
+
+
+class Attachment:
+    """Our table in the kernel.  Made by `attach` and `find`; a context manager that only closes the socket."""
+
+    def __init__(self, queue: int = 0, queues: int = 1):
+        self.queue = queue
+        self.queues = queues
+        self._socket = _open()
+
+    def __enter__(self) -> "Attachment":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the socket go; what is in the kernel stays."""
+        self._socket.close()
+
+    @property
+    def hooks(self) -> frozenset[str]:
+        """The hooks that divert now, as the kernel says."""
+        return frozenset(rule.chain for rule in nft.rules(self._socket, TABLE) if rule.queue is not None)
+
+    def set_hooks(self, hooks: Iterable[str]) -> None:
+        """Make exactly these hooks divert, in one batch, without touching a base chain: no waiting packet is lost."""
+        wanted, present = _known(hooks), self.hooks
+        self._queueing(lambda expression: [
+            *(nft.flush_chain(TABLE, hook) for hook in HOOKS if hook in present - wanted),
+            *(nft.new_rule(TABLE, hook, expression, COMMENT) for hook in HOOKS if hook in wanted - present),
+        ])
+
+    def remove_rules(self) -> None:
+        """Divert nothing more; packets that wait stay in their queues.  Fine if the table is gone."""
+        if nft.has_table(self._socket, TABLE):
+            self._commit([nft.flush_chain(TABLE, hook) for hook in HOOKS])
+
+    def remove_table(self) -> None:
+        """Remove the empty table.  The kernel then drops whatever waits in any queue of this namespace."""
+        try:
+            self._commit([nft.delete_table(TABLE)])
+        except NfqfwError as error:
+            if not isinstance(error.__cause__, NetlinkError) or error.__cause__.errno != errno.ENOENT:
+                raise
+
+    def detach(self, drain: Callable[[], object] = lambda: None) -> None:
+        """Rules off, `drain()` (the caller judges what waits), table off, socket closed."""
+        self.remove_rules()
+        drain()
+        self.remove_table()
+        self.close()
+
+    # ---- the parts of attach ------------------------------------------------------------------------------------------
+
+    def _install(self, hooks: frozenset[str]) -> None:
+        """Table, all base chains, rules; a table that is there is taken over in the same batch, without a gap."""
+        try:
+            self._queueing(lambda expression: _layout(hooks, expression))
+        except NfqfwError as error:
+            if not _is_other_layout(error) or not nft.has_table(self._socket, TABLE):
+                raise
+            self._queueing(lambda expression: [nft.delete_table(TABLE), *_layout(hooks, expression)])
+
+    def _queueing(self, batch: Callable[[bytes], list[nft.Message]]) -> None:
+        """Commit the batch with the first queueing expression that this kernel knows."""
+        for make in EXPRESSIONS:
+            messages = batch(make(self.queue, self.queues))
+            try:
+                return self._commit(messages)
+            except NfqfwError as error:
+                if not _is_missing_expression(error, messages):
+                    raise
+        raise NfqfwError("this kernel can neither run the NFQUEUE target under nf_tables nor the 'queue' expression",
+                         "load or build the modules nft_compat and xt_NFQUEUE, or nft_queue")
+
+    def _commit(self, messages: list[nft.Message]) -> None:
+        try:
+            nft.commit(self._socket, messages)
+        except NetlinkError as error:
+            raise explain(error) from error
+
+
+def attach(hooks: Iterable[str], queue: int = 0, queues: int = 1) -> Attachment:
+    """Divert these hooks to queues queue … queue + queues - 1 (balanced by address), adopting a table that is there.
+
+    Bind the queues before: from this call on the kernel drops what nobody reads.  Raises NfqfwError, nothing changed then.
+    """
+    wanted = _known(hooks)
+    if not (0 <= queue and 1 <= queues and queue + queues <= 65536):
+        raise NfqfwError(f"queues {queue} to {queue + queues - 1} are not within 0 to 65535")
+    attachment = Attachment(queue, queues)
+    try:
+        attachment._install(wanted)
+    except BaseException:
+        attachment.close()
+        raise
+    return attachment
+
+
+def find() -> Attachment | None:
+    """The table that is in this namespace, with the queues of its rules, or None.  Raises NfqfwError."""
+    attachment = Attachment()
+    try:
+        if nft.has_table(attachment._socket, TABLE):
+            for rule in nft.rules(attachment._socket, TABLE):
+                if rule.queue is not None:
+                    attachment.queue, attachment.queues = rule.queue, rule.queues
+            return attachment
+    except NetlinkError as error:
+        attachment.close()
+        raise explain(error) from error
+    attachment.close()
+    return None
+
+
+def queue_owners(path: Path = QUEUES_FILE) -> dict[int, QueueOwner]:
+    """The bound queues of this namespace by number.  Empty also where the kernel has no NFQUEUE at all."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    owners = (QueueOwner(*map(int, line.split()[:8])) for line in lines)
+    return {owner.queue: owner for owner in owners}
+
+
+def explain(error: OSError) -> NfqfwError:
+    """What a refusal of nf_tables means to the user."""
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return NfqfwError("not allowed to change the packet filter of this network namespace",
+                          "run as root, or with CAP_NET_ADMIN in the user namespace that owns the network namespace")
+    if error.errno in (errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT):
+        return NfqfwError("this kernel has no netfilter netlink", "use a kernel with CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES")
+    if error.errno == errno.EOPNOTSUPP:
+        return NfqfwError("this kernel has no nf_tables for the inet family",
+                          "load the module nf_tables, or use a kernel with CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET")
+    return NfqfwError(f"the kernel refused the table 'inet {TABLE}': {error.strerror}",
+                      f"see 'nft list table inet {TABLE}'; 'nfqfw down' removes it")
+
+
+def _open() -> NetlinkSocket:
+    try:
+        return NetlinkSocket(nft.NETLINK_NETFILTER)
+    except OSError as error:
+        raise explain(error) from error
+
+
+def _known(hooks: Iterable[str]) -> frozenset[str]:
+    wanted = frozenset(hooks)
+    if unknown := wanted - HOOKS.keys():
+        raise ValueError(f"no such hook: {', '.join(sorted(unknown))}")
+    return wanted
+
+
+def _layout(hooks: frozenset[str], expression: bytes) -> list[nft.Message]:
+    messages = [nft.new_table(TABLE)]
+    for hook, place in HOOKS.items():
+        messages += [nft.new_base_chain(TABLE, hook, *place), nft.flush_chain(TABLE, hook)]
+    return messages + [nft.new_rule(TABLE, hook, expression, COMMENT) for hook in HOOKS if hook in hooks]
+
+
+def _refused(error: NfqfwError, messages: list[nft.Message] | None = None) -> tuple[int, int]:
+    """(errno, message kind) of what the kernel refused."""
+    cause = error.__cause__
+    if not isinstance(cause, NetlinkError):
+        return 0, -1
+    return cause.errno, messages[cause.index][0] & 0xFF if messages else -1
+
+
+def _is_missing_expression(error: NfqfwError, messages: list[nft.Message]) -> bool:
+    number, kind = _refused(error, messages)
+    return number in NO_EXPRESSION and kind == nft.NEWRULE
+
+
+def _is_other_layout(error: NfqfwError) -> bool:
+    return _refused(error)[0] in OTHER_CHAIN
