@@ -4,7 +4,7 @@ import json
 
 import click
 
-NOT_RUNNING = 1
+from nfqfw.cli import exits
 
 
 @click.command(short_help="Show the daemon of this network namespace.")
@@ -16,21 +16,22 @@ def command(as_json: bool) -> int:
     """
     from nfqfw.daemon.manage import daemon_status
     status = daemon_status()
-    if as_json:
-        click.echo(json.dumps(status, indent=2))
-    else:
-        click.echo("\n".join(lines(status)) if status["running"] else "no daemon runs in this network namespace"
-                   + ("; a killed one left its queue rules: nfqfw down removes them" if status["left_behind"] else ""))
-    return 0 if status["running"] else NOT_RUNNING
+    click.echo(json.dumps(status, indent=2) if as_json else text(status))
+    return exits.OK if status["running"] else exits.NO
 
 
-def lines(status: dict, indent: str = "") -> list[str]:
-    """Key and value, one a line; what is nested is indented."""
-    out = []
-    for key, value in status.items():
-        name = key.replace("_", " ")
-        if isinstance(value, dict):
-            out += [f"{indent}{name}:", *lines(value, indent + "  ")] if value else []
-        else:
-            out.append(f"{indent}{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    return out
+def text(status: dict) -> str:
+    if not status["running"]:
+        left = "; a killed one left its queue rules: nfqfw down removes them" if status["left_behind"] else ""
+        return f"no daemon runs in this network namespace{left}"
+    from nfqfw.report import totals
+    daemon = status["daemon"]
+    rules = {version: sum(1 for rule in status["rules"] if rule["family"] == version and "rule" in rule) for version in (4, 6)}
+    hooks = f"queues {', '.join(map(str, daemon['queues']))} at {', '.join(daemon['hooks'])}" if daemon["hooks"] else "nothing attached"
+    lines = [
+        f"process {daemon['pid']}, up {daemon['uptime_seconds']} s{', autostarted' if daemon['autostarted'] else ''}, {daemon['socket']}",
+        f"{rules[4]} IPv4 and {rules[6]} IPv6 rules, generation {daemon['generation']}; {hooks}",
+    ]
+    if daemon["failure"]:
+        lines.append(f"a queue thread has ended, its packets are dropped: {daemon['failure']}")
+    return "\n".join([*lines, totals.text(status)])
