@@ -22,7 +22,7 @@ build: setup .venv/built
 
 # setup.py recompiles what changed and nothing else; the stamp saves its start when nothing did
 .venv/built: $(COMPILED) setup.py pyproject.toml
-	@$(PY) setup.py --quiet build_ext --inplace --parallel 2
+	@$(PY) setup.py build_ext --inplace --parallel 2
 	@touch $@
 
 demo: build

@@ -18,7 +18,7 @@ LAYERS = (
     ("_conntrack", "conntrack"),
     ("_nat", "_defrag"),
     ("_fastpath",),
-    ("plan", "_engine"),
+    ("plan", "packets", "_pipeline", "_engine"),
     ("_netlink", "_hostblock"),
     ("_hostjson", "_rtnetlink"),
     ("host", "_nfnetlink"),
