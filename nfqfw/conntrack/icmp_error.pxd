@@ -11,7 +11,7 @@ from nfqfw._checksum cimport fold, sum_bytes
 from nfqfw._conn cimport Tuple
 from nfqfw._conntrack cimport Conntrack
 from nfqfw._packet cimport IPV4, Packet, be16, destination, has, l4_len, source
-from nfqfw.conntrack.simple cimport ICMP_TYPES
+from nfqfw.conntrack.simple cimport GRE_PPP, ICMP_TYPES
 from nfqfw.conntrack.track cimport transport_sum, verifiable
 from nfqfw.conntrack.tuple cimport PROTO_GRE, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, PROTO_SCTP, inverse, transport_key
 
@@ -89,8 +89,8 @@ cdef inline bint inner_transport(const Packet* p, uint32_t at, uint8_t proto, Tu
     cdef uint32_t n = p.len - at if p.len > at else 0
     out.proto = proto
     if proto == PROTO_GRE:
-        if n >= 4 and (h[1] & 7) == 1:
-            if n < 8 or be16(h + 2) != 0x880b:
+        if n >= 8 and (h[1] & 7) == 1:
+            if be16(h + 2) != GRE_PPP:
                 return False
             out.dport = be16(h + 6)
         return True

@@ -33,7 +33,11 @@ cdef inline bint udp_valid(Conntrack* t, const Packet* p) noexcept nogil:
 
 
 cdef inline bint udplite_valid(Conntrack* t, const Packet* p) noexcept nogil:
-    """Coverage 0 (all) or 8..length; the checksum must be there (RFC 3828 3.1)."""
+    """Coverage 0 (all) or 8..length; the checksum must be there (RFC 3828 3.1).
+
+    Seen on Linux 6.18: its tracker takes UDP's number for the pseudo-header, so a right checksum is INVALID and one made
+    with 17 is not.  Equal is equal.
+    """
     cdef uint32_t coverage
     if not has(p, p.thoff, 8) or l4_len(p) < 8:
         return False
@@ -42,7 +46,7 @@ cdef inline bint udplite_valid(Conntrack* t, const Packet* p) noexcept nogil:
         coverage = l4_len(p)
     if coverage < 8 or coverage > l4_len(p) or be16(p.data + p.thoff + 6) == 0:
         return False
-    return not verifiable(t, p) or transport_sum(p, coverage, 136) == 0
+    return not verifiable(t, p) or transport_sum(p, coverage, 17) == 0
 
 
 cdef inline int udp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
@@ -88,11 +92,11 @@ cdef inline int icmp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
 
 
 cdef inline bint gre_key(const Packet* p, uint16_t* key) noexcept nogil:
-    """Destination key: call id of version 1 (PPTP), 0 of version 0.  False: version 1 that carries no PPP, or too short."""
+    """Destination key: call id of version 1 (PPTP), 0 of version 0 and of a header cut short.  False: version 1 without PPP."""
     key[0] = 0
-    if not has(p, p.thoff, 4) or (p.data[p.thoff + 1] & 7) != 1:
+    if not has(p, p.thoff, 8) or (p.data[p.thoff + 1] & 7) != 1:
         return True
-    if not has(p, p.thoff, 8) or be16(p.data + p.thoff + 2) != GRE_PPP:
+    if be16(p.data + p.thoff + 2) != GRE_PPP:
         return False
     key[0] = be16(p.data + p.thoff + 6)
     return True
