@@ -34,18 +34,16 @@ cdef inline bint is_untracked6(uint8_t kind) noexcept nogil:
 
 
 cdef inline uint32_t redirected_header(const Packet* p) noexcept nogil:
-    """Offset of the packet quoted by an IPv6 redirect, 0 = none.  Only a neighbour may redirect (RFC 4861 8.1)."""
-    cdef uint32_t at = p.thoff + 40, size
-    cdef const uint8_t* from_ = source(p)
-    if p.ttl != 255 or from_[0] != 0xfe or (from_[1] & 0xc0) != 0x80:
+    """Offset of the packet quoted by an IPv6 redirect, 0 = none.  Only a neighbour may redirect (RFC 4861 8.1).
+
+    Seen on Linux 6.18: the quoted packet must be the first option.
+    """
+    cdef uint32_t at = p.thoff + 40
+    cdef const uint8_t* sender = source(p)
+    if p.ttl != 255 or sender[0] != 0xfe or (sender[1] & 0xc0) != 0x80:
         return 0
-    while has(p, at, 8):
-        size = <uint32_t>p.data[at + 1] * 8
-        if size == 0:
-            return 0
-        if p.data[at] == OPTION_REDIRECTED:
-            return at + 8
-        at += size
+    if has(p, at, 8) and p.data[at] == OPTION_REDIRECTED and p.data[at + 1] != 0:
+        return at + 8
     return 0
 
 
@@ -103,7 +101,7 @@ cdef inline bint inner_tuple4(const Packet* p, uint32_t at, Tuple* out) noexcept
     if not has(p, at, 20):
         return False
     size = (h[0] & 15) * 4
-    if (h[0] >> 4) != 4 or size < 20 or be16(h + 6) & 0x1fff:
+    if be16(h + 6) & 0x1fff:                # version and a too small IHL are not looked at, as in the kernel
         return False
     memcpy(out.src, h + 12, 4)
     memcpy(out.dst, h + 16, 4)
@@ -114,7 +112,7 @@ cdef inline bint inner_tuple6(const Packet* p, uint32_t at, Tuple* out) noexcept
     cdef const uint8_t* h = p.data + at
     cdef uint8_t header
     cdef uint32_t n
-    if not has(p, at, 40) or (h[0] >> 4) != 6:
+    if not has(p, at, 40):
         return False
     memcpy(out.src, h + 8, 16)
     memcpy(out.dst, h + 24, 16)
