@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-fno-wrapv"]
 sanitized = os.environ.get("NFQFW_SANITIZE") == "1"
-compile_args = ["-g", "-O1", *SANITIZE] if sanitized else ["-O2", "-fno-strict-aliasing", "-Wno-unused-function"]
+compile_args = ["-g", "-O1", *SANITIZE] if sanitized else ["-O2", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare"]
 link_args = ["-fsanitize=address,undefined"] if sanitized else []
 macros = [("NFQFW_MUTATIONS", "1")] if os.environ.get("NFQFW_MUTATIONS") == "1" else []
 

@@ -22,6 +22,7 @@ cdef extern from * nogil:
     static inline uint32_t nfqfw_add32(uint32_t *p, uint32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
     static inline uint64_t nfqfw_add64(uint64_t *p, uint64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
     static inline uint32_t nfqfw_or32(uint32_t *p, uint32_t v) { return __atomic_fetch_or(p, v, __ATOMIC_RELEASE); }
+    static inline void nfqfw_fence(void) { __atomic_thread_fence(__ATOMIC_ACQ_REL); }
     static inline void nfqfw_prefetch(const void *p) { __builtin_prefetch(p, 1, 3); }
     static inline void nfqfw_lock(uint32_t *lock) {
         unsigned spins = 0;
@@ -51,6 +52,7 @@ cdef extern from * nogil:
     uint32_t add32 "nfqfw_add32"(uint32_t* at, uint32_t value) noexcept     # returns the new value
     uint64_t add64 "nfqfw_add64"(uint64_t* at, uint64_t value) noexcept
     uint32_t or32 "nfqfw_or32"(uint32_t* at, uint32_t value) noexcept       # returns the old value
+    void fence "nfqfw_fence"() noexcept                                     # stores before it stay before those after it
     void prefetch "nfqfw_prefetch"(const void* at) noexcept
     void lock "nfqfw_lock"(uint32_t* word) noexcept
     void unlock "nfqfw_unlock"(uint32_t* word) noexcept

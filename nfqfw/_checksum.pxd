@@ -19,8 +19,8 @@ cdef inline uint32_t sum_bytes(const uint8_t* data, uint32_t n, uint32_t start) 
         if native < word:
             native += 1
         i += 8
-    native = (native & 0xffffffff) + (native >> 32)
-    native = (native & 0xffffffff) + (native >> 32)
+    native = (native & <uint64_t>0xffffffffU) + (native >> 32)
+    native = (native & <uint64_t>0xffffffffU) + (native >> 32)
     native = (native & 0xffff) + (native >> 16)
     native = (native & 0xffff) + (native >> 16)
     total += ((native & 0xff) << 8) | (native >> 8)
@@ -29,8 +29,8 @@ cdef inline uint32_t sum_bytes(const uint8_t* data, uint32_t n, uint32_t start) 
         i += 2
     if i < n:
         total += <uint32_t>data[i] << 8
-    total = (total & 0xffffffff) + (total >> 32)
-    return <uint32_t>((total & 0xffffffff) + (total >> 32))
+    total = (total & <uint64_t>0xffffffffU) + (total >> 32)
+    return <uint32_t>((total & <uint64_t>0xffffffffU) + (total >> 32))
 
 
 cdef inline uint16_t fold(uint32_t total) noexcept nogil:

@@ -30,9 +30,17 @@ cdef enum Status:               # IPS_* of the kernel
     OFFLOAD = 16384
 
 
-cdef enum Direction:
+cdef enum:                      # Direction
     ORIGINAL = 0
     REPLY = 1
+
+
+cdef enum ConnFlag:             # ConnHot.flags
+    CONN_ACCT = 1               # the entry counts packets and bytes: nf_conntrack_acct was on when it was made
+    CONN_EVENT = 2              # something changed that an UPDATE event must tell (state, assured, reply seen, mark, ...)
+    CONN_HIDDEN = 4             # lost a clash, known by its reply only: not listed, gone in a second
+    CONN_TWO = 8                # reply tuple is not the inverse of the original one: two index entries
+    CONN_RELATED = 16           # NEW event is a RELATED one (it has a master)
 
 
 cdef enum:
@@ -57,14 +65,16 @@ cdef struct ConnHot:            # 64 bytes, one cache line
     uint8_t family
     uint8_t proto
     uint8_t state               # TCP, SCTP: state of the tracker; GRE: version
-    uint8_t flags               # tracker's own
+    uint8_t flags               # ConnFlag
     uint16_t zone[2]            # zone of the original and of the reply direction
     uint32_t src4[2]            # [ORIGINAL], [REPLY] source, raw wire bytes; IPv6: keyed hash words of the tuple (see addr6)
     uint32_t dst4[2]
     uint16_t sport[2]           # host order
     uint16_t dport[2]
-    uint32_t id                 # random id of this life of the entry: `-o id`
+    uint32_t id                 # id of this life of the entry: `-o id`; never 0
+    uint32_t hold               # packets in flight that refer to an unconfirmed entry
     uint32_t cache[2]           # flow cache, one word per direction; 0 = none
+
 
 cdef struct TcpSide:            # one direction of struct ip_ct_tcp of the kernel; 20 bytes
     uint32_t end                # td_end: highest sequence number + length sent
@@ -88,12 +98,12 @@ cdef struct ConnWindow:         # 64 bytes; TCP.  Other trackers keep their few 
     uint8_t last_wscale
     uint8_t last_flags
     uint8_t pad0
-    uint32_t pad1
+    uint32_t guard              # odd while the line is half written: after a kill such a flow becomes liberal
 
 
 cdef struct ConnCold:           # 48 bytes; things that few packets touch
-    uint64_t start_ns           # CLOCK_MONOTONIC of confirm: `-o timestamp`, delta-time
-    uint64_t start_wall_ns      # wall clock of confirm
+    uint64_t start_ns           # CLOCK_MONOTONIC of confirm (before it: of creation): `-o timestamp`, delta-time
+    uint64_t start_wall_ns      # wall clock of confirm; 0 = nf_conntrack_timestamp was off
     uint32_t master             # connection whose expectation made this one, 0 = none
     uint32_t masq_ifindex       # MASQUERADE: interface whose address it uses, 0 = none
     uint32_t secmark
@@ -102,7 +112,7 @@ cdef struct ConnCold:           # 48 bytes; things that few packets touch
     uint16_t ctevents
     uint32_t nat_flags
     uint32_t use                # children (expected connections)
-    uint32_t pad
+    uint32_t stream_ts          # UDP: ticks after which a replied flow is a stream (creation + 2 s)
 
 
 cdef struct ConnAddr6:          # 64 bytes, IPv6 only

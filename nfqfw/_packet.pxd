@@ -153,6 +153,7 @@ cdef struct Packet:
     uint32_t secmark
     uint32_t serial             # counts packets of this thread; names a packet in trace records
     uint32_t ct_template        # index into Program data of the CT template (helper, events, timeout), 0 = none
+    uint64_t flow_hash          # conntrack: hash of the tuple in zone 0, set ahead for a batch; 0 = not computed
 
 
 # ---- readers: the caller has checked the flag (or has()) --------------------------------------------------------------

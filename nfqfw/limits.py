@@ -21,6 +21,7 @@ DRAIN_SECONDS = 2.0             # time for waiting packets to be judged before o
 SWAP_SECONDS = 5.0              # a queue thread that has not passed a batch boundary by then is taken for hung: ours
 RECORDS_SECONDS = 0.02          # how often the ring of log and trace records is emptied: ours
 RING_RECORDS = 65_536           # log and trace records waiting for the thread that prints them
+CAPTURE_RECORD_BYTES = 1 << 20  # longest record of a capture file: ours (tcpdump writes at most 262,144)
 
 # ---- connections ---------------------------------------------------------------------------------------------------
 CONNTRACK_MAX = 262_144         # nf_conntrack_max

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "nfqfw"
 
 # One row per layer, lowest first; a module belongs to the row whose prefix fits it longest.  Rooms of one row may use one another.
 LAYERS = (
-    ("limits", "errors", "reasons", "ops", "__init__"),        # and every _x.pxd that has no _x.pyx: header-only structs and readers
+    ("limits", "errors", "reasons", "ops", "packets", "__init__"),        # and every _x.pxd that has no _x.pyx: header-only structs and readers
     ("protocols", "wire"),
     ("ext",),
     ("rules",),
@@ -18,14 +18,17 @@ LAYERS = (
     ("_conntrack", "conntrack"),
     ("_nat", "_defrag"),
     ("_fastpath",),
+    ("plan", "_pipeline"),
     ("_engine",),
+    ("_netlink", "_hostblock"),
+    ("_hostjson", "_rtnetlink"),
     ("host", "_nfnetlink"),
     ("queue",),
     ("attach",),
+    ("_probe",),
     ("report", "doctor"),
-    ("applet_client",),             # imports nothing of the package but errors: its own row, so that the daemon may share its wire format
-    ("daemon",),
-    ("selftest", "demo"),
+    ("daemon", "applet_client"),
+    ("selftest", "demo", "replay"),
     ("cli", "__main__"),
 )
 HEADERS = {path.stem: 0 for path in PACKAGE.glob("_*.pxd") if not path.with_suffix(".pyx").exists()}

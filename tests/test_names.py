@@ -46,7 +46,7 @@ def test_the_python_names_are_those_of_the_enum(enum, file, prefix, names):
 
 def test_every_opcode_has_one_case_in_the_matcher():
     """One switch over enum Op: an opcode without a case would be a rule that nothing evaluates."""
-    path = ROOT / "_fastpath.pyx"
+    path = ROOT / "ext/_dispatch.pxd"
     if not path.exists():
         pytest.skip("no matcher in this tree")
     words = set(re.findall(r"\b(?:OP|ACTION)_[A-Z0-9_]+", path.read_text()))

@@ -12,8 +12,8 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-# LogInfo.flags: NF_LOG_* of the kernel, the options --log-tcp-sequence, --log-tcp-options, --log-ip-options, --log-uid
-TCP_SEQUENCE, TCP_OPTIONS, IP_OPTIONS, UID = 1, 2, 4, 8
+# LogInfo.flags: NF_LOG_* of the kernel, the options --log-tcp-sequence, -tcp-options, -ip-options, -uid, -macdecode
+TCP_SEQUENCE, TCP_OPTIONS, IP_OPTIONS, UID, MAC_DECODE = 1, 2, 4, 8, 32
 
 TCP_FLAGS = ((0x80, "CWR"), (0x40, "ECE"), (0x20, "URG"), (0x10, "ACK"), (0x08, "PSH"), (0x04, "RST"), (0x02, "SYN"), (0x01, "FIN"))
 
@@ -44,7 +44,7 @@ def log_line(family: int, data: bytes, facts: Facts, prefix: str = "", flags: in
     words += [f"PHYSIN={facts.physical_in}"] if facts.physical_in else []
     words += [f"PHYSOUT={facts.physical_out}"] if facts.physical_out else []
     if facts.interface_in:
-        words.append("MAC=" + mac_header(facts.source_mac, family))
+        words.append(mac_header(facts.source_mac, family, flags))
     words += ipv6(data, flags, True) if family == FAMILY_IPV6 else ipv4(data, flags, True)
     if flags & UID and facts.uid is not None:
         words += [f"UID={facts.uid}", f"GID={facts.gid}"]
@@ -53,11 +53,14 @@ def log_line(family: int, data: bytes, facts: Facts, prefix: str = "", flags: in
     return printable(prefix) + " ".join(words)
 
 
-def mac_header(source: bytes, family: int) -> str:
+def mac_header(source: bytes, family: int, flags: int) -> str:
     """Ethernet header as the kernel dumps it; empty where the device has none (tunnels)."""
+    kind = b"\x86\xdd" if family == FAMILY_IPV6 else b"\x08\x00"
     if len(source) != 6:
-        return ""
-    return (bytes(6) + source + (b"\x86\xdd" if family == FAMILY_IPV6 else b"\x08\x00")).hex(":")
+        return "MAC="
+    if flags & MAC_DECODE:
+        return f"MACSRC={source.hex(':')} MACDST={bytes(6).hex(':')} MACPROTO={kind.hex()}"
+    return "MAC=" + (bytes(6) + source + kind).hex(":")
 
 
 def printable(text: str) -> str:

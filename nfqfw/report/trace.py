@@ -14,6 +14,7 @@ numbers are turned into names and places by the Program that walked.
       => DROP by demo.v4:25 (filter blocked rule 2)
 """
 
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -22,11 +23,14 @@ from nfqfw.ops import TESTS
 from nfqfw.reasons import REASONS
 from nfqfw.report.packet import Summary, summarise
 from nfqfw.report.records import NO_NUMBER, PACKET, PacketFacts, TraceEvent
+from nfqfw.rules.saving import rule_text
 
 VERDICTS = {0: "DROP", 1: "ACCEPT", 2: "HELD", 3: "QUEUE", 4: "REPEAT"}
 CTINFO = {0: "ESTABLISHED", 1: "RELATED", 2: "NEW", 3: "ESTABLISHED (reply)", 4: "RELATED (reply)", 7: "UNTRACKED", 8: "INVALID"}
 WALKS_MAX = 4096                    # packets under way that a Collector remembers; the oldest is given up first
 RULE_COLUMN = 76                    # characters kept for a rule's text before the outcome is written behind it
+
+LOG_INFO = struct.Struct("<BB30s")   # LogInfo of ext/t_LOG.pxd: level, flags, prefix
 
 Names = Callable[[int], str]        # ifindex -> interface name
 
@@ -67,11 +71,10 @@ class Collector:
 class Places:
     """What the row numbers of one Program mean."""
 
-    def __init__(self, program: Program, rule_text: Callable[[object], str], match_text: Callable[[object, int], str]) -> None:
+    def __init__(self, program: Program) -> None:
         self.program = program
-        self.rule_text, self.match_text = rule_text, match_text
         header = HEADER.unpack_from(program.block)
-        self.rules, self.tests = header[6], header[8]               # offsets of the rule rows and the test rows
+        self.rules, self.tests, self.data = header[6], header[8], header[10]        # offsets of the sections
 
     def chain(self, number: int) -> str:
         return self.program.chains[number].chain.name if number < len(self.program.chains) else "?"
@@ -85,19 +88,28 @@ class Places:
 
     def origin(self, row: int) -> str:
         span = self.program.rules[row].span
-        return f"{span.file}:{span.line}" if span is not None else "added"
+        return f"{span.file}:{span.line}" if span is not None and span.file else "command line"
 
     def text(self, row: int) -> str:
-        return self.rule_text(self.program.rules[row])
+        return rule_text(self.program.rules[row]).strip()
 
     def opcode(self, test: int) -> str:
         number = TEST_ROW.unpack_from(self.program.block, self.tests + test * TEST_ROW.size)[0]
         return TESTS[number] if number < len(TESTS) else "?"
 
+    def log_options(self, row: int) -> tuple[str, int]:
+        """Prefix and flags of a LOG rule, from its LogInfo."""
+        argument = RULE_ROW.unpack_from(self.program.block, self.rules + row * RULE_ROW.size)[3]
+        _, flags, prefix = LOG_INFO.unpack_from(self.program.block, self.data + argument)
+        return prefix.rstrip(b"\0").decode(errors="surrogateescape"), flags
+
     def failed(self, row: int, test: int) -> str:
         """The words of the rule that did not hold: an option of its own part, or a whole match."""
         match = self.program.test_match[test]
-        return self.match_text(self.program.rules[row], match) if match else OWN_PART.get(self.opcode(test), self.opcode(test))
+        if not match:
+            return OWN_PART.get(self.opcode(test), self.opcode(test))
+        use = self.program.rules[row].matches[match - 1]
+        return f"-m {use.ext.name}{use.ext.save(use)}"
 
 
 OWN_PART = {"src4": "-s", "dst4": "-d", "src6": "-s", "dst6": "-d", "in": "-i", "out": "-o", "proto": "-p", "fragment": "-f"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nfqfw.selftest.packets import Packet
 from nfqfw.selftest.outcome import Outcome
@@ -40,8 +40,18 @@ class Case:
         return self.rules + "".join(empty_table(t) for t in CHAINS if f"*{t}\n" not in self.rules)
 
 
+def salted(case: Case, salt: int) -> Case:
+    """The same case with other IP ids: fragments of a run that just went by are still waiting in the kernel."""
+    return replace(case, steps=[replace(s, packet=_salted(s.packet, salt)) for s in case.steps])
+
+
+def _salted(p: Packet, salt: int) -> Packet:
+    inner = _salted(p.inner, salt) if p.inner is not None else None
+    return replace(p, id=(p.id + salt * 7919) % 65000 + 1 if p.id else 0, inner=inner)
+
+
 def empty_table(table: str) -> str:
     return f"*{table}\n" + "".join(f":{c} ACCEPT [0:0]\n" for c in CHAINS[table]) + "COMMIT\n"
 
 
-__all__ = ["CHAINS", "POINTS", "Case", "Outcome", "Step", "empty_table"]
+__all__ = ["CHAINS", "POINTS", "Case", "Outcome", "Step", "empty_table", "salted"]

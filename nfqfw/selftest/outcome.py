@@ -69,7 +69,11 @@ class Outcome:
 
     def final(self) -> int:
         """A 64-bit digest of counters and connections."""
-        return _digest((sorted(self.counters.items()), [c.normal() for c in self.connections]))
+        return _digest((sorted(self.counters.items()), connections_digest(self.connections)))
+
+
+def connections_digest(connections: list[Connection]) -> int:
+    return _digest(sorted(c.normal() for c in connections))
 
 
 def _digest(value: object) -> int:
@@ -80,15 +84,39 @@ def normal_packet(data: bytes, family: int, generated: bool) -> bytes:
     """The bytes that are compared.
 
     generated: the packet was made by the router (REJECT, an ICMP error of the stack): the IPv4 identification is the
-    kernel's own counter, and so is zeroed (with the header checksum redone).  Everything else is compared.
+    kernel's own counter, and so is zeroed (with the header checksum redone).
+    IPv6 fragments: a datagram that Linux reassembled leaves with a random identification; it is zeroed.
+    Everything else is compared.
     """
-    if generated and family == IPV4 and len(data) >= 20:
-        head = bytearray(data[:(data[0] & 15) * 4])
-        head[4:6] = b"\0\0"
-        head[10:12] = b"\0\0"
-        struct.pack_into(">H", head, 10, checksum(bytes(head)))
-        return bytes(head) + data[len(head):]
-    return data
+    if family != IPV4:
+        return _without_fragment_id(data)
+    if not generated or len(data) < 20:
+        return data
+    head = bytearray(data[:(data[0] & 15) * 4])
+    head[4:6] = b"\0\0"
+    head[10:12] = b"\0\0"
+    struct.pack_into(">H", head, 10, checksum(bytes(head)))
+    return bytes(head) + data[len(head):]
+
+
+def generated(data: bytes, family: int) -> bool:
+    """True for a packet whose source is the router: REJECT, the stack's ICMP errors, and what a case sends locally."""
+    return family == IPV4 and data[12:15] in (b"\x0a\0\x01", b"\x0a\0\x02") and data[15] == 1
+
+
+def with_marks(frames: list[Emitted], marks: list[int]) -> list[Emitted]:
+    """Frames with the marks of the packets that left; only where one packet is one frame can they be told."""
+    if len(marks) != len(frames):
+        return frames
+    return [e._replace(mark=m) for e, m in zip(frames, marks, strict=True)]
+
+
+def _without_fragment_id(data: bytes) -> bytes:
+    """An IPv6 packet with the identification of its fragment header zeroed; other packets as they are."""
+    kind, at = data[6], 40
+    while kind in (0, 43, 60) and at + 2 <= len(data):
+        kind, at = data[at], at + 8 * (data[at + 1] + 1)
+    return data[:at + 4] + b"\0\0\0\0" + data[at + 8:] if kind == 44 and at + 8 <= len(data) else data
 
 
 # ---- telling a difference -------------------------------------------------------------------------------------------

@@ -405,6 +405,8 @@ def _parse(tokens: list[str], default: Packet) -> tuple[Packet, list[str]]:
     if p.proto == "raw":
         p.raw = bytes.fromhex(tokens.pop(0))
         return p, tokens
+    if p.proto == "frag":                   # its ends are the inner packet's
+        p.src, p.dst, p.sport, p.dport = _DEFAULTS.src, _DEFAULTS.dst, 0, 0
     reader = _READERS.get(p.proto)
     if reader is None:
         raise FlowError(f"protocol {p.proto!r}")

@@ -1,0 +1,175 @@
+"""Conntrack: the flow table as a queue thread uses it.  Life-cycle, locking and the meaning of each call: `_conntrack.pyx`."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from nfqfw._arena cimport Arena, ArenaHeader
+from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnHot, ConnLabels, ConnTable, Tuple
+from nfqfw._packet cimport Packet
+from nfqfw._program cimport Context
+from nfqfw._ring cimport Ring
+
+
+cdef enum:
+    BUCKET_SLOTS = 10
+    LOCKS = 1024                # stripes, power of two
+    CHAIN_BUCKETS = 8           # a hash chain is at most 80 entries long (the kernel: 50..80, random)
+    REUSE_DISTANCE = 65536      # freed entries wait at least this many allocations while fresh ones are left
+
+
+cdef enum:                      # Tunable: Conntrack.tunable[]; names, defaults and ranges in conntrack/tunables.py, same order
+    T_ACCT = 0
+    T_CHECKSUM
+    T_EVENTS
+    T_EXPECT_MAX
+    T_TIMESTAMP
+    T_LOG_INVALID
+    T_MAX
+    T_TCP_BE_LIBERAL
+    T_TCP_LOOSE
+    T_TCP_IGNORE_INVALID_RST
+    T_TCP_MAX_RETRANS
+    T_TCP_SYN_SENT
+    T_TCP_SYN_RECV
+    T_TCP_ESTABLISHED
+    T_TCP_FIN_WAIT
+    T_TCP_CLOSE_WAIT
+    T_TCP_LAST_ACK
+    T_TCP_TIME_WAIT
+    T_TCP_CLOSE
+    T_TCP_SYN_SENT2
+    T_TCP_RETRANS
+    T_TCP_UNACK
+    T_UDP
+    T_UDP_STREAM
+    T_ICMP
+    T_ICMPV6
+    T_GENERIC
+    T_GRE
+    T_GRE_STREAM
+    T_SCTP_CLOSED
+    T_SCTP_COOKIE_WAIT
+    T_SCTP_COOKIE_ECHOED
+    T_SCTP_ESTABLISHED
+    T_SCTP_SHUTDOWN_SENT
+    T_SCTP_SHUTDOWN_RECD
+    T_SCTP_SHUTDOWN_ACK_SENT
+    T_SCTP_HEARTBEAT_SENT
+    T_FRAG6_TIMEOUT
+    T_FRAG6_HIGH
+    T_FRAG6_LOW
+    T_COUNT
+
+
+cdef enum:                      # Stat: Conntrack.stat[]; names in conntrack/stats.py, same order
+    S_FOUND = 0
+    S_INVALID
+    S_INSERT
+    S_INSERT_FAILED
+    S_DROP
+    S_EARLY_DROP
+    S_ERROR
+    S_SEARCH_RESTART
+    S_CLASH_RESOLVE
+    S_CHAINTOOLONG
+    S_ICMP_ERROR
+    S_CSUM_UNCHECKED            # ours: the kernel gave only a part of the packet, taken as good
+    S_CREATED                   # ours: entries made, confirmed or not
+    S_DELETED                   # ours: entries that ended
+    S_COUNT
+
+
+cdef enum EventKind:            # IPCT_NEW, .. as conntrack -E words
+    EVENT_NEW = 1
+    EVENT_UPDATE = 2
+    EVENT_DESTROY = 3
+
+
+cdef enum Track:                # what a tracker says of a packet
+    TRACK_ACCEPT = 0
+    TRACK_INVALID = 1           # the packet has no connection
+    TRACK_REPEAT = 2            # delete the entry and start again
+    TRACK_KILL = 3              # accept, and delete the entry
+
+
+cdef struct Bucket:             # 64 bytes, one cache line
+    uint16_t tag[10]            # high bits of the hash; 0 = free
+    uint32_t conn[10]
+    uint32_t next               # overflow bucket, 0 = none
+
+
+cdef struct Index:              # derived from the arrays; process memory
+    Bucket* buckets             # n_buckets, then the overflow buckets
+    uint32_t n_buckets          # power of two
+    uint32_t n_overflow
+    uint32_t overflow_used
+    uint32_t lock
+
+
+cdef struct ConnRecord:         # what a listing line or an event needs; conntrack/entry.py unpacks it
+    uint32_t size
+    uint16_t kind               # EventKind, 0 = listed
+    uint16_t pad
+    uint64_t wall_ns            # event: wall clock
+    uint32_t timeout            # seconds left
+    uint32_t portid             # DESTROY, UPDATE by a user: its process id, else 0
+    uint64_t start_wall_ns      # 0 = no timestamp
+    uint64_t stop_wall_ns
+    uint32_t number             # index of the entry
+    uint32_t master
+    uint32_t use                # references: 1 + children
+    uint16_t helper
+    uint16_t pad2
+    ConnHot hot
+    ConnAddr6 addr6
+    ConnAcct acct
+    ConnLabels labels
+
+
+cdef struct Conntrack:
+    ConnTable table
+    ArenaHeader* header
+    Index* index
+    uint64_t key[2]
+    uint32_t count              # entries in use, unconfirmed ones included: nf_conntrack_count
+    uint32_t free_head          # freed entries, oldest first, linked through ConnHot.expires
+    uint32_t free_tail
+    uint32_t free_count
+    uint32_t alloc_lock
+    uint32_t gc_cursor
+    uint32_t gc_lock
+    uint32_t early_drop         # a packet found the table full: the collector takes more than what has expired
+    uint32_t events_on          # somebody listens
+    uint32_t event_lock
+    uint64_t now_ns             # newest time that any caller told us
+    int64_t wall_offset         # wall clock less monotonic clock
+    Ring events
+    uint64_t stat[16]
+    uint32_t tunable[48]
+    uint8_t tcp_next[120]       # [direction][kind][state], from conntrack/tcp.py
+    uint8_t tcp_valid[256]      # flag byte without PSH, ECE, CWR -> 1 = a segment may carry it
+    uint8_t sctp_next[200]      # [direction][chunk][state], from conntrack/sctp.py
+    uint32_t bucket_locks[1024]
+    uint32_t conn_locks[1024]
+
+
+cdef bint packet_tuple(const Packet* p, Tuple* out) noexcept nogil
+cdef bint invert_tuple(const Tuple* tuple, Tuple* out) noexcept nogil
+cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil
+cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil
+cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noexcept nogil
+cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil
+cdef void conntrack_hold(Conntrack* t, uint32_t conn) noexcept nogil
+cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil
+cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil
+cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil
+cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply) noexcept nogil
+cdef void conntrack_expire(Conntrack* t, uint64_t now_ns, uint32_t budget) noexcept nogil
+cdef void conntrack_kill(Conntrack* t, uint32_t conn) noexcept nogil
+
+
+cdef class ConntrackTable:
+    cdef Conntrack* handle
+    cdef readonly Arena arena
+
+    cdef take_over(self)
+    cdef bint _listed(self, uint32_t i, bint unconfirmed)

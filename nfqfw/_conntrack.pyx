@@ -1,0 +1,768 @@
+"""Connection tracking: the flow table, as queue threads and commands use it.
+
+Overview.  A packet enters by `conntrack_in` (class, connection, tracker) and leaves its last hook by `conntrack_confirm`.
+Between the two a new entry is unconfirmed: later packets of the same flow find it, lookups for anything else do not.
+
+Life-cycle of an unconfirmed entry: `conntrack_in` counts the packet in `hold`; whoever drops that packet calls
+`conntrack_release`, who confirms it need not.  `conntrack_hold` is for a second reason to keep it (a REJECT under way).
+
+Locking.  Every entry and every bucket has a striped spin lock in process memory; a hit takes one (the entry's).  Order and
+rules: `conntrack/life.pxd`.  `conntrack/index.pxd` says what a lookup without a lock may see.
+
+Crash consistency.  `commit` is odd while tuples are written; `window.guard` is odd while a tracker writes; status and mark
+are single words.  `attach` throws away what is odd or unconfirmed, makes odd windows liberal, and rebuilds the index.
+"""
+
+import time
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from nfqfw._arena cimport Arena
+from nfqfw._atomic cimport add32, fence, load32, lock, prefetch, store32, unlock
+from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_TWO, DYING, EXPECTED, FIXED_TIMEOUT,
+                          ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, is_expired, read_tuple, ticks)
+from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
+                            CT_UNTRACKED, DROP, HAS_L4, IPV4, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED,
+                            REASON_TABLE_FULL, Packet)
+from nfqfw._parse cimport parse
+from nfqfw._program cimport Context
+from nfqfw._ring cimport ring_drain, ring_free, ring_init
+from nfqfw.conntrack.icmp_error cimport (ICMP_BAD, ICMP_ERROR, ICMP_PLAIN, ICMP_UNTRACKED, classify_icmp4, classify_icmp6,
+                                         error_tuple, goes_to)
+from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND_NEW_REPLY, FIND_ORIGINAL, FIND_REPLY,
+                                    bucket_lock, bucket_of, index_find, index_free, index_make, index_put, next_bucket, tag_of)
+from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, emit, entry_alloc, entry_free, entry_hash,
+                                   fill_record, kill_expired, kill_locked, put_hash)
+from nfqfw.conntrack.simple cimport (generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid)
+from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, tcp_track, tcp_valid
+from nfqfw.conntrack.track cimport account, count, timeout_of
+from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
+                                    entry_has, hash_tuple, inverse, is_icmp, same_but_zone, tuple_from_packet, write_tuple)
+
+from nfqfw.conntrack import tcp as tcp_table
+from nfqfw.conntrack import tunables as tunable_table
+from nfqfw.conntrack.entry import Entry
+from nfqfw.conntrack.stats import STATS
+from nfqfw.limits import CONNTRACK_MAX, CONNTRACK_SLOTS_MAX
+
+
+cdef enum:
+    TRIES = 4                   # a lookup that lost a race this often gives up: the packet is INVALID
+    REBUILD_BLOCK = 16          # entries hashed ahead of their insertion when the index is rebuilt
+
+
+# ---- tuples ------------------------------------------------------------------------------------------------------------
+
+cdef bint packet_tuple(const Packet* p, Tuple* out) noexcept nogil:
+    """Tuple of a parsed packet, zone 0.  False: no transport header that could name one."""
+    return tuple_from_packet(p, out)
+
+
+cdef bint invert_tuple(const Tuple* tuple, Tuple* out) noexcept nogil:
+    """Tuple of the answer.  False: nothing answers it."""
+    return inverse(tuple, out)
+
+
+cdef inline uint32_t find_zoned(Conntrack* t, Tuple* a, const uint16_t* zone, uint64_t hash, uint32_t now, uint32_t which,
+                                uint32_t ignored, uint32_t* direction) noexcept nogil:
+    """Entry whose original tuple has zone[0], or whose reply tuple has zone[1]; deletes an expired one it meets."""
+    cdef uint32_t i, stale = 0
+    a.zone = zone[0]
+    if zone[0] == zone[1]:
+        i = index_find(t, a, hash, now, which, ignored, direction, &stale)
+    else:
+        i = index_find(t, a, hash, now, which & (FIND_ORIGINAL | FIND_NEW_ORIGINAL), ignored, direction, &stale)
+        if i == 0:
+            a.zone = zone[1]
+            i = index_find(t, a, hash_tuple(t.key, a), now, which & (FIND_REPLY | FIND_NEW_REPLY), ignored, direction, &stale)
+            a.zone = zone[0]
+    if stale:
+        kill_expired(t, stale, now)
+    return i
+
+
+cdef inline void packet_zones(const Packet* p, uint16_t* zone) noexcept nogil:
+    zone[0] = p.zone if p.zone_dir != 2 else 0
+    zone[1] = p.zone if p.zone_dir != 1 else 0
+
+
+# ---- making entries ----------------------------------------------------------------------------------------------------
+
+cdef inline uint32_t refuse(Conntrack* t, Packet* p, uint8_t reason, uint32_t stat) noexcept nogil:
+    p.verdict = DROP
+    p.reason = reason
+    count(t, stat)
+    return 0
+
+
+cdef uint32_t entry_make(Conntrack* t, Packet* p, const Tuple* a, const uint16_t* zone, uint64_t hash) noexcept nogil:
+    """A new unconfirmed entry, indexed, its lock held; 0 = none: the packet is refused, or its tuple cannot be answered."""
+    cdef Tuple reply
+    cdef ConnHot* c
+    cdef uint32_t i
+    cdef bint indexed
+    if not inverse(a, &reply):
+        return 0
+    if add32(&t.count, 1) > t.tunable[T_MAX] and t.tunable[T_MAX]:
+        if not early_drop(t, hash):
+            t.early_drop = 1
+            add32(&t.count, 0xffffffffU)
+            return refuse(t, p, REASON_TABLE_FULL, S_DROP)
+    i = entry_alloc(t)
+    if i == 0:
+        add32(&t.count, 0xffffffffU)
+        return refuse(t, p, REASON_TABLE_FULL, S_DROP)
+    c = &t.table.hot[i]
+    lock(conn_lock(t, i))
+    store32(&c.commit, 1)
+    fence()
+    c.status = c.mark = c.expires = c.hold = 0
+    c.family = a.family
+    c.proto = a.proto
+    c.state = 0
+    c.flags = CONN_ACCT if t.tunable[T_ACCT] else 0
+    c.cache[0] = c.cache[1] = 0
+    reply.zone = zone[1]
+    write_tuple(&t.table, i, ORIGINAL, a, hash)
+    write_tuple(&t.table, i, REPLY, &reply, hash if zone[0] == zone[1] else hash_tuple(t.key, &reply))
+    memset(&t.table.cold[i], 0, sizeof(t.table.cold[i]))
+    t.table.cold[i].start_ns = t.now_ns
+    if c.flags & CONN_ACCT:
+        memset(&t.table.acct[i], 0, sizeof(t.table.acct[i]))
+    c.id = <uint32_t>((hash ^ (hash >> 32)) * 0x9e3779b1U + i * 0x85ebca6bU + ticks(t.now_ns)) | 1
+    fence()
+    store32(&c.commit, 2)
+    indexed = put_hash(t, hash, i)
+    if indexed and zone[0] != zone[1]:
+        c.flags |= CONN_TWO
+        indexed = put_hash(t, entry_hash(t, i, REPLY), i)
+    if not indexed:
+        drop_hash(t, hash, i)
+        entry_free(t, i)
+        unlock(conn_lock(t, i))
+        return refuse(t, p, REASON_CHAIN_TOO_LONG, S_CHAINTOOLONG)
+    count(t, S_CREATED)
+    return i
+
+
+cdef uint32_t find_or_make(Conntrack* t, Packet* p, Tuple* a, uint32_t now, uint32_t* direction, bint* fresh) noexcept nogil:
+    """The packet's entry, its lock held; 0 = none (p.verdict says whether it was refused)."""
+    cdef uint16_t zone[2]
+    cdef uint64_t hash
+    cdef uint32_t i, n
+    cdef uint32_t which = FIND_BOTH | FIND_NEW_ORIGINAL
+    packet_zones(p, zone)
+    a.zone = zone[0]
+    hash = p.flow_hash if p.flow_hash and zone[0] == 0 else hash_tuple(t.key, a)
+    for n in range(TRIES):
+        fresh[0] = False
+        i = find_zoned(t, a, zone, hash, now, which, 0, direction)
+        if i:
+            lock(conn_lock(t, i))
+            a.zone = zone[direction[0]]
+            if zone[0] != zone[1]:
+                hash = hash_tuple(t.key, a)
+            if t.table.hot[i].commit and entry_has(&t.table, i, direction[0], a, hash) and not is_expired(&t.table.hot[i], now):
+                return i
+            unlock(conn_lock(t, i))
+            continue
+        direction[0] = ORIGINAL
+        a.zone = zone[0]
+        i = entry_make(t, p, a, zone, hash)
+        fresh[0] = True
+        return i
+    return 0
+
+
+# ---- a packet ----------------------------------------------------------------------------------------------------------
+
+cdef inline bint transport_valid(Conntrack* t, const Packet* p) noexcept nogil:
+    """Could the bytes be what the protocol number says?"""
+    if p.proto == PROTO_TCP:
+        return tcp_valid(t, p)
+    if p.proto == PROTO_UDP:
+        return udp_valid(t, p)
+    if p.proto == PROTO_UDPLITE:
+        return udplite_valid(t, p)
+    return True
+
+
+cdef inline int track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
+    """Let the protocol's tracker see the packet; the entry's lock is held."""
+    if p.proto == PROTO_TCP:
+        return tcp_track(t, p, i, direction, fresh)
+    if p.proto == PROTO_UDP:
+        return udp_track(t, p, i, direction, fresh)
+    if is_icmp(p.proto, p.family):
+        return icmp_track(t, p, i, direction, fresh)
+    if p.proto == PROTO_UDPLITE:
+        return udplite_track(t, p, i, direction)
+    if p.proto == PROTO_GRE:
+        return gre_track(t, p, i, direction, fresh)
+    return generic_track(t, p, i, direction)
+
+
+cdef inline uint8_t class_of(const ConnHot* c, uint32_t direction) noexcept nogil:
+    if direction == REPLY:
+        return CT_ESTABLISHED_REPLY
+    if c.status & SEEN_REPLY:
+        return CT_ESTABLISHED
+    return CT_RELATED if c.status & EXPECTED else CT_NEW
+
+
+cdef void related(Conntrack* t, Packet* p, Tuple* a, uint32_t now, bint error) noexcept nogil:
+    """An ICMP error, or a reply of our own: it belongs to the connection of the packet that caused it."""
+    cdef uint16_t zone[2]
+    cdef uint32_t direction = 0, i
+    packet_zones(p, zone)
+    a.zone = zone[0]
+    i = find_zoned(t, a, zone, hash_tuple(t.key, a), now, FIND_ANY, 0, &direction)
+    if i == 0 or (error and not goes_to(p, a)):
+        if error:
+            count(t, S_ICMP_ERROR)
+            count(t, S_INVALID)
+        return
+    lock(conn_lock(t, i))
+    if t.table.hot[i].commit:
+        p.conn = i
+        p.ctinfo = CT_RELATED_REPLY if direction == REPLY else CT_RELATED
+        if not t.table.hot[i].status & CONFIRMED:
+            t.table.hot[i].hold += 1
+    unlock(conn_lock(t, i))
+
+
+cdef inline bint icmp_decided(Conntrack* t, Packet* p, uint32_t now) noexcept nogil:
+    """True if ICMP alone has decided the packet's class: broken, an error, or one that is never tracked."""
+    cdef Tuple a
+    cdef uint32_t inner = 0
+    cdef int kind = classify_icmp4(t, p, &inner) if p.family == IPV4 else classify_icmp6(t, p, &inner)
+    if kind == ICMP_PLAIN:
+        return False
+    if kind == ICMP_UNTRACKED:
+        p.ctinfo = CT_UNTRACKED
+    elif kind == ICMP_ERROR and error_tuple(p, inner, &a):
+        related(t, p, &a, now, True)
+    else:
+        count(t, S_ERROR)
+        count(t, S_INVALID)
+    return True
+
+
+cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noexcept nogil:
+    """Class and connection of a parsed packet, before any rule that may ask.
+
+    Leaves alone what already has a connection or is UNTRACKED (second pass on lo).  Sets p.conn and p.ctinfo; drops
+    (p.verdict, p.reason) only when the table is full or a hash chain too long.  An unconfirmed p.conn counts the packet.
+    """
+    cdef Tuple a
+    cdef ConnHot* hot
+    cdef uint32_t i, direction = 0, now, n
+    cdef uint8_t ctinfo
+    cdef bint fresh = False
+    cdef int said
+    if p.conn or p.ctinfo == CT_UNTRACKED:
+        return
+    p.ctinfo = CT_INVALID
+    t.now_ns = now_ns
+    now = ticks(now_ns)
+    if not p.flags & HAS_L4:
+        count(t, S_INVALID)
+        return
+    if p.family == IPV4 and p.hook == OUTPUT and p.flags & IS_FRAGMENT:
+        return
+    if is_icmp(p.proto, p.family) and icmp_decided(t, p, now):
+        return
+    if not transport_valid(t, p) or not tuple_from_packet(p, &a):
+        count(t, S_INVALID)
+        return
+    if p.own:
+        related(t, p, &a, now, False)
+        if p.conn:
+            return
+    for n in range(2):
+        i = find_or_make(t, p, &a, now, &direction, &fresh)
+        if i == 0:
+            return
+        hot = &t.table.hot[i]
+        ctinfo = class_of(hot, direction)
+        said = track(t, p, i, direction, fresh)
+        if said == TRACK_ACCEPT or said == TRACK_KILL:
+            break
+        if said == TRACK_INVALID:
+            if fresh:
+                kill_locked(t, i, 0)
+            unlock(conn_lock(t, i))
+            count(t, S_INVALID)
+            return
+        if hot.status & CONFIRMED:
+            kill_locked(t, i, 0)                # finished: the next turn makes a new one
+        unlock(conn_lock(t, i))
+    else:
+        count(t, S_INVALID)
+        return
+    p.conn = i
+    p.ctinfo = ctinfo
+    if ctinfo == CT_ESTABLISHED_REPLY and not hot.status & SEEN_REPLY:
+        hot.status |= SEEN_REPLY
+        hot.flags |= CONN_EVENT
+    if not hot.status & CONFIRMED:
+        hot.hold += 1
+        if said == TRACK_KILL:
+            hot.status |= DYING                 # refused before it was confirmed: confirm will drop its first packet
+    elif said == TRACK_KILL:
+        account(t, p, i, direction)
+        kill_locked(t, i, 0)
+    unlock(conn_lock(t, i))
+
+
+cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil:
+    """First of two stages ahead of conntrack_in for a batch: hash, and ask for the bucket.  Sets p.flow_hash."""
+    cdef Tuple a
+    p.flow_hash = 0
+    if not tuple_from_packet(p, &a):
+        return
+    p.flow_hash = hash_tuple(t.key, &a)
+    prefetch(bucket_of(t.index, p.flow_hash))
+
+
+cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil:
+    """Second stage: ask for the entry's lines."""
+    cdef const Bucket* b
+    cdef uint32_t k
+    cdef uint16_t tag
+    if p.flow_hash == 0:
+        return
+    b = bucket_of(t.index, p.flow_hash)
+    tag = tag_of(p.flow_hash)
+    for k in range(BUCKET_SLOTS):
+        if b.tag[k] == tag:
+            prefetch(&t.table.hot[b.conn[k]])
+            if p.proto == PROTO_TCP:
+                prefetch(&t.table.window[b.conn[k]])
+            return
+
+
+# ---- the last hook -----------------------------------------------------------------------------------------------------
+
+cdef inline bint may_clash(const ConnHot* c) noexcept nogil:
+    """Protocols whose first packets may race each other: everything but TCP, SCTP, ICMP."""
+    return c.proto != PROTO_TCP and c.proto != PROTO_SCTP and not is_icmp(c.proto, c.family)
+
+
+cdef inline void merge_counters(Conntrack* t, uint32_t winner, uint32_t loser, bint swapped) noexcept nogil:
+    cdef uint32_t d
+    if t.table.hot[winner].flags & t.table.hot[loser].flags & CONN_ACCT:
+        for d in range(2):
+            t.table.acct[winner].packets[d ^ swapped] += t.table.acct[loser].packets[d]
+            t.table.acct[winner].bytes[d ^ swapped] += t.table.acct[loser].bytes[d]
+
+
+cdef int resolve_clash(Conntrack* t, Packet* p, uint32_t i, uint32_t other, uint32_t now, bint reply_taken) noexcept nogil:
+    """Another entry was confirmed with one of our tuples.  spec/conntrack.md 1.8."""
+    cdef Tuple mine[2]
+    cdef Tuple theirs[2]
+    cdef uint32_t d
+    cdef bint equal, reversed_
+    for d in range(2):
+        read_tuple(&t.table, i, d, &mine[d])
+        read_tuple(&t.table, other, d, &theirs[d])
+    equal = same_but_zone(&mine[0], &theirs[0]) and same_but_zone(&mine[1], &theirs[1])
+    reversed_ = same_but_zone(&mine[0], &theirs[1]) and same_but_zone(&mine[1], &theirs[0])
+    if may_clash(&t.table.hot[i]) and (equal or reversed_):
+        merge_counters(t, other, i, reversed_)
+        conntrack_release(t, i)
+        p.conn = other
+        if reversed_:
+            p.ctinfo = CT_ESTABLISHED_REPLY
+            t.table.hot[other].status |= SEEN_REPLY
+        count(t, S_CLASH_RESOLVE)
+        return 0
+    if may_clash(&t.table.hot[i]) and not reply_taken:
+        lock(conn_lock(t, i))
+        t.table.hot[i].expires = now + TICKS
+        t.table.hot[i].flags |= CONN_HIDDEN
+        t.table.hot[i].status |= CONFIRMED | FIXED_TIMEOUT
+        unlock(conn_lock(t, i))
+        count(t, S_CLASH_RESOLVE)
+        return 0
+    count(t, S_INSERT_FAILED)
+    count(t, S_DROP)
+    conntrack_release(t, i)
+    p.conn = 0
+    return REASON_INSERT_FAILED
+
+
+cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil:
+    """The packet has passed its last hook: make its entry known.  To be called for every packet there.
+
+    0, or the reason for which the packet must be dropped.  Also the moment at which UPDATE events are told.
+    """
+    cdef uint32_t i = p.conn, other, taken, direction = 0, now
+    cdef ConnHot* c = &t.table.hot[i]
+    cdef uint16_t zone[2]
+    cdef Tuple a
+    cdef Tuple b
+    if i == 0 or c.commit == 0:
+        return 0
+    if c.status & CONFIRMED:
+        if c.flags & CONN_EVENT:
+            c.flags &= <uint8_t>(0xff - CONN_EVENT)
+            emit(t, i, EVENT_UPDATE, 0)
+        return 0
+    if p.ctinfo != CT_NEW and not (p.ctinfo == CT_RELATED and c.status & EXPECTED):
+        conntrack_release(t, i)
+        return 0
+    t.now_ns = now_ns
+    now = ticks(now_ns)
+    if c.status & DYING:
+        count(t, S_INSERT_FAILED)
+        count(t, S_DROP)
+        conntrack_release(t, i)
+        p.conn = 0
+        return REASON_INSERT_FAILED
+    zone[0] = c.zone[0]
+    zone[1] = c.zone[1]
+    read_tuple(&t.table, i, ORIGINAL, &a)
+    other = find_zoned(t, &a, zone, hash_tuple(t.key, &a), now, FIND_BOTH, i, &direction)
+    read_tuple(&t.table, i, REPLY, &b)
+    zone[0] = zone[1]
+    taken = find_zoned(t, &b, zone, hash_tuple(t.key, &b), now, FIND_BOTH, i, &direction)
+    if other or taken:
+        return resolve_clash(t, p, i, other if other else taken, now, taken != 0)
+    lock(conn_lock(t, i))
+    if c.commit and not c.status & CONFIRMED:
+        t.table.cold[i].start_ns = now_ns
+        if t.tunable[T_TIMESTAMP]:
+            t.table.cold[i].start_wall_ns = now_ns + t.wall_offset
+        c.expires += now
+        c.flags &= <uint8_t>(0xff - CONN_EVENT)
+        fence()
+        c.status |= CONFIRMED
+        count(t, S_INSERT)
+        emit(t, i, EVENT_NEW, 0)
+    unlock(conn_lock(t, i))
+    return 0
+
+
+cdef void conntrack_hold(Conntrack* t, uint32_t conn) noexcept nogil:
+    """One more reason to keep an unconfirmed entry; ends with conntrack_release."""
+    lock(conn_lock(t, conn))
+    if conn and t.table.hot[conn].commit and not t.table.hot[conn].status & CONFIRMED:
+        t.table.hot[conn].hold += 1
+    unlock(conn_lock(t, conn))
+
+
+cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil:
+    """A packet that referred to this entry is gone: an unconfirmed entry that nobody holds ends.  0 and confirmed: nothing."""
+    cdef ConnHot* c = &t.table.hot[conn]
+    if conn == 0 or c.commit == 0 or c.status & CONFIRMED:
+        return
+    lock(conn_lock(t, conn))
+    if c.commit and not c.status & CONFIRMED:
+        if c.hold > 1:
+            c.hold -= 1
+        else:
+            kill_locked(t, conn, 0)
+    unlock(conn_lock(t, conn))
+
+
+# ---- for NAT, helpers and commands -------------------------------------------------------------------------------------
+
+cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil:
+    """Entry with this tuple (zone as in the tuple), unconfirmed ones included; 0 = none."""
+    cdef uint32_t now = ticks(now_ns)
+    return index_find(t, tuple, hash_tuple(t.key, tuple), now, FIND_ANY, 0, direction, NULL)
+
+
+cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil:
+    """Does an entry other than `ignored` have this tuple?"""
+    cdef uint32_t direction = 0
+    return index_find(t, tuple, hash_tuple(t.key, tuple), ticks(now_ns), FIND_ANY, ignored, &direction, NULL) != 0
+
+
+cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply) noexcept nogil:
+    """NAT: what the answers of an unconfirmed entry will look like.  Its zone stays.  False: confirmed already, or no room."""
+    cdef ConnHot* c = &t.table.hot[conn]
+    cdef Tuple a = reply[0]
+    cdef uint64_t hash, original
+    cdef bint done = True
+    lock(conn_lock(t, conn))
+    if c.commit == 0 or c.status & CONFIRMED:
+        unlock(conn_lock(t, conn))
+        return False
+    a.zone = c.zone[REPLY]
+    original = entry_hash(t, conn, ORIGINAL)
+    if c.flags & CONN_TWO:
+        drop_hash(t, entry_hash(t, conn, REPLY), conn)
+        c.flags &= <uint8_t>(0xff - CONN_TWO)
+    hash = hash_tuple(t.key, &a)
+    c.commit |= 1
+    fence()
+    write_tuple(&t.table, conn, REPLY, &a, hash)
+    fence()
+    c.commit += 1
+    if hash != original:
+        done = put_hash(t, hash, conn)
+        if done:
+            c.flags |= CONN_TWO
+    unlock(conn_lock(t, conn))
+    return done
+
+
+cdef void conntrack_expire(Conntrack* t, uint64_t now_ns, uint32_t budget) noexcept nogil:
+    """Collect: look at the next `budget` entries and end those whose time is over.  Lookups do not depend on it."""
+    cdef uint32_t now = ticks(now_ns), high, i
+    if load32(&t.gc_lock):
+        return                                  # another thread is at it
+    lock(&t.gc_lock)
+    t.now_ns = now_ns
+    high = t.header.high
+    if budget >= high:
+        budget = high
+    i = t.gc_cursor
+    while budget:
+        budget -= 1
+        i += 1
+        if i >= high:
+            i = 0
+            t.early_drop = 0 if t.count <= t.tunable[T_MAX] - t.tunable[T_MAX] // 20 else t.early_drop
+            continue
+        collect(t, i, now)
+    t.gc_cursor = i
+    unlock(&t.gc_lock)
+
+
+cdef void conntrack_kill(Conntrack* t, uint32_t conn) noexcept nogil:
+    """End an entry, whatever its state; 0 and ended ones: nothing."""
+    lock(conn_lock(t, conn))
+    if conn and t.table.hot[conn].commit:
+        kill_locked(t, conn, 0)
+    unlock(conn_lock(t, conn))
+
+
+# ---- take-over ---------------------------------------------------------------------------------------------------------
+
+cdef void rebuild(Conntrack* t) noexcept nogil:
+    """Index, free list and count from the arrays alone; whatever a kill left half made is thrown away."""
+    cdef uint64_t hash[16]
+    cdef uint32_t number[16]
+    cdef uint32_t i, k, n = 0
+    cdef ConnHot* c
+    for i in range(1, t.header.high + 1):
+        if i < t.header.high:
+            prefetch(&t.table.hot[i + 16])
+            c = &t.table.hot[i]
+            if c.commit == 0 or c.commit & 1 or not c.status & CONFIRMED or c.flags & CONN_HIDDEN:
+                t.count += 1                    # entry_free takes it off again
+                entry_free(t, i)
+            else:
+                t.count += 1
+                if c.proto == PROTO_TCP and t.table.window[i].guard & 1:
+                    t.table.window[i].side[0].flags |= SIDE_LIBERAL
+                    t.table.window[i].side[1].flags |= SIDE_LIBERAL
+                    t.table.window[i].guard += 1
+                number[n] = i
+                hash[n] = entry_hash(t, i, ORIGINAL)
+                prefetch(bucket_of(t.index, hash[n]))
+                n += 1
+        if n == REBUILD_BLOCK or (i == t.header.high and n):
+            for k in range(n):
+                index_put(t.index, hash[k], number[k])
+                if t.table.hot[number[k]].flags & CONN_TWO:
+                    index_put(t.index, entry_hash(t, number[k], REPLY), number[k])
+            n = 0
+
+
+# ---- the Python door ---------------------------------------------------------------------------------------------------
+
+CLASSES = {0: "ESTABLISHED", 1: "RELATED", 2: "NEW", 3: "ESTABLISHED", 4: "RELATED", 7: "UNTRACKED", 8: "INVALID"}
+
+
+cdef class ConntrackTable:
+    """The flow table.  `ConntrackTable()` makes one, `ConntrackTable.attach(fd)` continues one that another process left.
+
+    limit: nf_conntrack_max.  slots: entries the memory is reserved for (sparse); the limit can be raised up to it.
+    """
+
+    def __cinit__(self):
+        self.handle = <Conntrack*>calloc(1, sizeof(Conntrack))
+        if self.handle == NULL:
+            raise MemoryError
+
+    def __init__(self, limit=CONNTRACK_MAX, slots=CONNTRACK_SLOTS_MAX, *, arena=None, index_for=None):
+        cdef Conntrack* t = self.handle
+        self.arena = Arena.create(slots) if arena is None else arena
+        self.arena.view(&t.table)
+        t.header = self.arena.header
+        memcpy(t.key, t.header.key, 16)
+        t.wall_offset = t.header.boot_wall_ns
+        t.index = index_make(index_for or max(limit, t.header.high))
+        if t.index == NULL:
+            raise MemoryError("no room for the index of the flow table")
+        for slot, tunable in enumerate(tunable_table.TUNABLES):
+            t.tunable[slot] = tunable.default
+        t.tunable[T_MAX] = limit
+        for slot, cell in enumerate(tcp_table.flat()):
+            t.tcp_next[slot] = cell
+        for flags in range(256):
+            t.tcp_valid[flags] = (flags & 0x37) in tcp_table.VALID_FLAGS
+
+    def __dealloc__(self):
+        index_free(self.handle.index)
+        ring_free(&self.handle.events)
+        free(self.handle)
+
+    @classmethod
+    def attach(cls, fd, limit=CONNTRACK_MAX):
+        """Take over the flows in the memory behind fd (see `arena.fd`): the process that wrote it must be gone."""
+        table = cls(limit, arena=Arena.attach(fd))
+        (<ConntrackTable>table).take_over()
+        return table
+
+    cdef take_over(self):
+        cdef Conntrack* t = self.handle
+        t.now_ns = time.monotonic_ns()
+        with nogil:
+            rebuild(t)
+
+    # settings and counters
+
+    def get(self, name):
+        """Value of a nf_conntrack_* setting; ValueError if there is no such one."""
+        if name == "nf_conntrack_count":
+            return self.count
+        if name == "nf_conntrack_buckets":
+            return self.handle.index.n_buckets
+        if name not in tunable_table.SLOT:
+            raise ValueError(f"{name}: no such setting")
+        return self.handle.tunable[tunable_table.SLOT[name]]
+
+    def set(self, name, value):
+        """Change a setting; ValueError: unknown, read-only or out of range."""
+        if name in ("nf_conntrack_count", "nf_conntrack_buckets"):
+            raise ValueError(f"{name}: read-only")
+        slot = tunable_table.check(name, value)
+        if name == "nf_conntrack_max" and value >= self.handle.header.slots:
+            raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.header.slots - 1})")
+        self.handle.tunable[slot] = value
+
+    def tunables(self):
+        """Every setting as {name: value}, read-only ones included."""
+        names = [tunable.name for tunable in tunable_table.TUNABLES if tunable.name.startswith("nf_")]
+        return {name: self.get(name) for name in (*names, "nf_conntrack_count", "nf_conntrack_buckets")}
+
+    @property
+    def count(self):
+        """Entries in use, unconfirmed ones included."""
+        return self.handle.count
+
+    def stats(self):
+        return {name: self.handle.stat[slot] for slot, name in enumerate(STATS)}
+
+    # entries
+
+    def list(self, unconfirmed=False, now_ns=None):
+        """Snapshot of the living entries, one Entry each."""
+        cdef Conntrack* t = self.handle
+        cdef ConnRecord record
+        cdef uint32_t i
+        out = []
+        if now_ns is not None:
+            t.now_ns = now_ns
+        for i in range(1, t.header.high):
+            if not self._listed(i, unconfirmed):
+                continue
+            fill_record(t, i, 0, &record)
+            out.append(Entry.unpack((<const char*>&record)[:sizeof(ConnRecord)]))
+        return out
+
+    cdef bint _listed(self, uint32_t i, bint unconfirmed):
+        cdef const ConnHot* c = &self.handle.table.hot[i]
+        if c.commit == 0 or c.commit & 1 or c.flags & CONN_HIDDEN or is_expired(c, ticks(self.handle.now_ns)):
+            return False
+        return unconfirmed or (c.status & CONFIRMED) != 0
+
+    def delete(self, number, ident=None, portid=0):
+        """End entry `number` (if it is still the one with this id).  True if it was there."""
+        cdef Conntrack* t = self.handle
+        cdef uint32_t i = number
+        cdef bint there
+        if not 0 < i < t.header.high:
+            return False
+        lock(conn_lock(t, i))
+        there = t.table.hot[i].commit != 0 and (ident is None or t.table.hot[i].id == <uint32_t>ident)
+        if there:
+            kill_locked(t, i, portid)
+        unlock(conn_lock(t, i))
+        return there
+
+    def flush(self):
+        """End every confirmed entry; returns how many."""
+        cdef Conntrack* t = self.handle
+        ended = 0
+        for i in range(1, t.header.high):
+            if t.table.hot[i].status & CONFIRMED and self.delete(i):
+                ended += 1
+        return ended
+
+    def expire(self, now_ns, budget=1 << 30):
+        """Collect ended entries, looking at `budget` of them."""
+        cdef uint64_t now = now_ns
+        cdef uint32_t n = budget
+        with nogil:
+            conntrack_expire(self.handle, now, n)
+
+    # events
+
+    def listen(self, size=4 << 20):
+        """Start telling events into a ring of `size` bytes."""
+        cdef Conntrack* t = self.handle
+        if t.events.data == NULL and not ring_init(&t.events, size):
+            raise MemoryError
+        t.events_on = 1
+
+    def deafen(self):
+        """Stop telling events; what is in the ring can still be read."""
+        self.handle.events_on = 0
+
+    def events(self, limit=1024):
+        """Up to `limit` events, oldest first, as Entry with `kind` set."""
+        return [Entry.unpack(record) for record in ring_drain(&self.handle.events, limit)]
+
+    @property
+    def events_dropped(self):
+        return self.handle.events.dropped
+
+    # offline: one packet at a time, for tests, benchmarks and explanations
+
+    def process(self, data, now_ns, *, hook=0, family=None, confirm=True, local=False, zone=0, zone_dir=0, skbinfo=0, own=False,
+                total=None, ctinfo=8):
+        """Feed one layer-3 packet; returns (class, direction, entry number, reason).  confirm=False leaves a new entry unconfirmed."""
+        cdef Packet p
+        cdef uint64_t now = now_ns
+        cdef uint32_t number
+        cdef uint8_t klass
+        cdef bint finish = confirm
+        cdef bytearray room = bytearray(data)
+        memset(&p, 0, sizeof(Packet))
+        p.data = <uint8_t*>room
+        p.len = len(room)
+        p.total = p.len if total is None else total
+        p.family = family or (10 if room and room[0] >> 4 == 6 else 2)
+        p.hook, p.local, p.own, p.zone, p.zone_dir, p.skbinfo = hook, local, own, zone, zone_dir, skbinfo
+        p.ctinfo = ctinfo
+        p.verdict = ACCEPT
+        with nogil:
+            parse(&p)
+            conntrack_in(self.handle, &p, now, NULL)
+            number = p.conn
+            klass = p.ctinfo
+            if finish and p.verdict == ACCEPT:
+                p.reason = <uint8_t>conntrack_confirm(self.handle, &p, now)
+        direction = "reply" if klass in (3, 4) else "original"
+        return CLASSES[klass], direction, number, p.reason
+
+    def release(self, number):
+        conntrack_release(self.handle, number)

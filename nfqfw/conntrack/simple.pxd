@@ -1,0 +1,113 @@
+"""Trackers without a state machine: UDP, UDP-Lite, ICMP, ICMPv6, GRE, everything else.  Header-only.  spec/conntrack.md 1.3, 1.6.
+
+Each protocol has a `_valid` (may these bytes be tracked at all?) and a `_track` (time-out, ASSURED).  RFC 768, 3828, 792,
+4443, 2784, 2637.
+"""
+
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+
+from nfqfw._conn cimport CONN_HIDDEN, SEEN_REPLY, ASSURED, TICKS, ConnHot, ticks
+from nfqfw._conntrack cimport (T_GENERIC, T_GRE, T_GRE_STREAM, T_ICMP, T_ICMPV6, T_UDP, T_UDP_STREAM, TRACK_ACCEPT,
+                               TRACK_INVALID, Conntrack)
+from nfqfw._packet cimport IPV4, Packet, be16, has, l4_len
+from nfqfw.conntrack.track cimport assure, refresh, timeout_of, transport_sum, verifiable
+
+
+cdef enum:
+    UDP_STREAM_SECONDS = 2      # a replied flow younger than this is no stream: DNS queries stay at the short time-out
+    ICMP_TYPES = 18             # highest ICMPv4 type known to the kernel's tracker
+    GRE_PPP = 0x880b            # the only protocol that GRE version 1 (PPTP) carries
+
+
+cdef inline bint udp_valid(Conntrack* t, const Packet* p) noexcept nogil:
+    """Header there, length field between 8 and what is left, checksum right or absent (also in IPv6, as in the kernel)."""
+    cdef uint32_t length
+    if not has(p, p.thoff, 8) or l4_len(p) < 8:
+        return False
+    length = be16(p.data + p.thoff + 4)
+    if length < 8 or length > l4_len(p):
+        return False
+    if be16(p.data + p.thoff + 6) == 0:
+        return True
+    return not verifiable(t, p) or transport_sum(p, l4_len(p), 17) == 0
+
+
+cdef inline bint udplite_valid(Conntrack* t, const Packet* p) noexcept nogil:
+    """Coverage 0 (all) or 8..length; the checksum must be there (RFC 3828 3.1)."""
+    cdef uint32_t coverage
+    if not has(p, p.thoff, 8) or l4_len(p) < 8:
+        return False
+    coverage = be16(p.data + p.thoff + 4)
+    if coverage == 0:
+        coverage = l4_len(p)
+    if coverage < 8 or coverage > l4_len(p) or be16(p.data + p.thoff + 6) == 0:
+        return False
+    return not verifiable(t, p) or transport_sum(p, coverage, 136) == 0
+
+
+cdef inline int udp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
+    """Short time-out until the flow has been answered and is older than two seconds; then a stream, and ASSURED."""
+    cdef ConnHot* c = &t.table.hot[i]
+    if fresh:
+        t.table.cold[i].stream_ts = ticks(t.now_ns) + UDP_STREAM_SECONDS * TICKS
+    if not c.status & SEEN_REPLY:
+        refresh(t, p, i, direction, timeout_of(t, T_UDP))
+    elif c.status & ASSURED or <int32_t>(ticks(t.now_ns) - t.table.cold[i].stream_ts) > 0:
+        refresh(t, p, i, direction, timeout_of(t, T_UDP_STREAM))
+        if not c.flags & CONN_HIDDEN:
+            assure(c)
+    else:
+        refresh(t, p, i, direction, timeout_of(t, T_UDP))
+    return TRACK_ACCEPT
+
+
+cdef inline int udplite_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction) noexcept nogil:
+    """As UDP, without the two seconds."""
+    cdef ConnHot* c = &t.table.hot[i]
+    if c.status & SEEN_REPLY:
+        refresh(t, p, i, direction, timeout_of(t, T_UDP_STREAM))
+        if not c.flags & CONN_HIDDEN:
+            assure(c)
+    else:
+        refresh(t, p, i, direction, timeout_of(t, T_UDP))
+    return TRACK_ACCEPT
+
+
+cdef inline bint icmp_starts(const Packet* p) noexcept nogil:
+    """Only requests start a flow: echo, timestamp, information, address mask; IPv6: echo, node information."""
+    if p.family == IPV4:
+        return p.data[p.thoff] in (8, 13, 15, 17)
+    return p.data[p.thoff] in (128, 139)
+
+
+cdef inline int icmp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
+    if fresh and not icmp_starts(p):
+        return TRACK_INVALID
+    refresh(t, p, i, direction, timeout_of(t, T_ICMP if p.family == IPV4 else T_ICMPV6))
+    return TRACK_ACCEPT
+
+
+cdef inline bint gre_key(const Packet* p, uint16_t* key) noexcept nogil:
+    """Destination key: call id of version 1 (PPTP), 0 of version 0.  False: version 1 that carries no PPP, or too short."""
+    key[0] = 0
+    if not has(p, p.thoff, 4) or (p.data[p.thoff + 1] & 7) != 1:
+        return True
+    if not has(p, p.thoff, 8) or be16(p.data + p.thoff + 2) != GRE_PPP:
+        return False
+    key[0] = be16(p.data + p.thoff + 6)
+    return True
+
+
+cdef inline int gre_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
+    cdef ConnHot* c = &t.table.hot[i]
+    if c.status & SEEN_REPLY:
+        refresh(t, p, i, direction, timeout_of(t, T_GRE_STREAM))
+        assure(c)
+    else:
+        refresh(t, p, i, direction, timeout_of(t, T_GRE))
+    return TRACK_ACCEPT
+
+
+cdef inline int generic_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction) noexcept nogil:
+    refresh(t, p, i, direction, timeout_of(t, T_GENERIC))
+    return TRACK_ACCEPT

@@ -1,0 +1,88 @@
+"""target CT, and NOTRACK, its short form: what tracking is told about a packet before it starts."""
+
+from __future__ import annotations
+
+from nfqfw.errors import RuleError
+from nfqfw.ext.api import Only, Opt, target
+from nfqfw.ext.lowering import Action, Unevaluated
+
+ONLY = Only(tables=("raw",))
+EVENTS = ("new", "related", "destroy", "reply", "assured", "protoinfo", "helper", "mark", "natseqinfo", "secmark")
+EXPECT_EVENTS = ("new",)
+
+
+def parse_events(text: str, table) -> int:
+    bits = 0
+    for word in text.split(","):
+        if word.lower() not in table:
+            raise RuleError(f'Unknown event type "{word}"', offset=text.index(word))
+        bits |= 1 << table.index(word.lower())
+    return bits
+
+
+def events_text(bits: int, table) -> str:
+    return ",".join(name for i, name in enumerate(table) if bits >> i & 1)
+
+
+@target("CT",
+        Opt("notrack", help="do not track"),
+        Opt("helper", "string", low=0, high=15, metavar="name", help="use this helper for the connection"),
+        Opt("timeout", "string", low=0, high=31, metavar="name", help="use this timeout policy"),
+        Opt("ctevents", "own", metavar="event[,event...]", help="report only these events:\n" + " ".join(EVENTS)),
+        Opt("expevents", "own", metavar="event[,event...]", help="report only these events of expectations: new"),
+        Opt("zone", "own", excludes=("zone-orig", "zone-reply"), key="zone", metavar="{number|mark}", help="zone, or the packet's mark as the zone"),
+        Opt("zone-orig", "own", key="zone_orig", excludes=("zone",), metavar="{number|mark}", help="zone of the original direction only"),
+        Opt("zone-reply", "own", key="zone_reply", excludes=("zone",), metavar="{number|mark}", help="zone of the reply direction only"),
+        only=ONLY)
+class Ct:
+    def read_ctevents(self, draft, opt, text, env):
+        draft.values["ctevents"] = parse_events(text, EVENTS)
+
+    def read_expevents(self, draft, opt, text, env):
+        draft.values["expevents"] = parse_events(text, EXPECT_EVENTS)
+
+    def read_zone(self, draft, opt, text, env):
+        from nfqfw.ext.names import unsigned
+        value = "mark" if text == "mark" else unsigned(text, 0, 65535)
+        if value is None:
+            raise RuleError(f'Cannot parse {text} as a zone ID\n')
+        draft.values[opt.key] = value
+
+    read_zone_orig = read_zone_reply = read_zone
+
+    def save(self, use):
+        return "".join(f" --{key} {text}" if text else f" --{key}" for key, text in self.parts(use))
+
+    def show(self, use, numeric, resolver):
+        return "CT" + "".join(f" {key} {text}" if text else f" {key}" for key, text in self.parts(use))
+
+    def parts(self, use):
+        values = use.values
+        if "notrack" in values:
+            yield "notrack", ""
+        for key in ("helper", "timeout"):
+            if key in values:
+                yield key, values[key]
+        if values.get("ctevents"):
+            yield "ctevents", events_text(values["ctevents"], EVENTS)
+        if values.get("expevents"):
+            yield "expevents", events_text(values["expevents"], EXPECT_EVENTS)
+        for key, spelled in (("zone_orig", "zone-orig"), ("zone_reply", "zone-reply"), ("zone", "zone")):
+            if values.get(key):
+                yield spelled, str(values[key])
+
+    def lower(self, use, rule):
+        if set(use.values) == {"notrack"}:
+            return Action("notrack", b"", ("conntrack",))
+        return Unevaluated("not evaluated yet: CT" + self.save(use))
+
+
+@target("NOTRACK", only=ONLY)
+class Notrack:
+    listed_as = "CT"
+
+    def show(self, use, numeric, resolver):
+        return "NOTRACK"
+
+    def lower(self, use, rule):
+        return Action("notrack", b"", ("conntrack",))
