@@ -56,5 +56,4 @@ cdef uint8_t nat_setup(Conntrack* t, Packet* p, const NatInfo* info, uint32_t ma
 cdef uint8_t nat_packet(Conntrack* t, Packet* p, uint32_t manip, Context* c) noexcept nogil
 cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const uint8_t* address) noexcept nogil
 cdef NatIndex* nat_index_new(uint32_t capacity) noexcept nogil
-cdef void nat_index_free(NatIndex* index) noexcept nogil
 cdef void nat_index_rebuild(Conntrack* t) noexcept nogil

@@ -58,28 +58,19 @@ cdef uint32_t manip_of_hook(uint32_t hook) noexcept nogil:
 # ---- the source index -----------------------------------------------------------------------------------------------------
 
 cdef NatIndex* nat_index_new(uint32_t capacity) noexcept nogil:
-    """An index for connections 1 .. capacity-1; its memory is touched as it fills.  NULL: no memory."""
-    cdef NatIndex* index = <NatIndex*>calloc(1, sizeof(NatIndex))
+    """An index for connections 1 .. capacity-1, one block; its memory is touched as it fills.  NULL: no memory."""
+    cdef NatIndex* index
     cdef uint32_t n = 1024
-    if index == NULL:
-        return NULL
     while n < capacity and n < (1 << 20):
         n <<= 1
+    index = <NatIndex*>calloc(1, sizeof(NatIndex) + n * sizeof(uint32_t) + <size_t>capacity * sizeof(SourceNode))
+    if index == NULL:
+        return NULL
     index.n_buckets = n
     index.capacity = capacity
-    index.heads = <uint32_t*>calloc(n, sizeof(uint32_t))
-    index.nodes = <SourceNode*>calloc(capacity, sizeof(SourceNode))
-    if index.heads == NULL or index.nodes == NULL:
-        nat_index_free(index)
-        return NULL
+    index.heads = <uint32_t*>(index + 1)
+    index.nodes = <SourceNode*>(index.heads + n)
     return index
-
-
-cdef void nat_index_free(NatIndex* index) noexcept nogil:
-    if index != NULL:
-        free(index.heads)
-        free(index.nodes)
-        free(index)
 
 
 cdef NatIndex* index_of(Conntrack* t) noexcept nogil:
@@ -92,7 +83,7 @@ cdef NatIndex* index_of(Conntrack* t) noexcept nogil:
             t.nat = index
             index = NULL
         unlock(&t.alloc_lock)
-        nat_index_free(index)
+        free(index)
     return <NatIndex*>t.nat
 
 
