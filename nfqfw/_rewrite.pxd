@@ -26,7 +26,6 @@ cdef enum:
     P_ICMP6 = 58
     P_SCTP = 132
     P_UDPLITE = 136
-    PAYLOAD_MAX = 65531         # limits.PAYLOAD_BYTES
     NO_CHECKSUM = 0xffff        # l4_checksum_at: the protocol has none that covers the pseudo-header
 
 
@@ -178,7 +177,7 @@ cdef inline uint8_t rewrite_finish(Packet* p) noexcept nogil:
     """Make a changed packet fit to be returned.  A Reason: 0 = it is, REASON_REWRITE = it does not hold together."""
     if not p.dirty & DIRTY_PAYLOAD:
         return REASON_NONE
-    if p.flags & TRUNCATED or p.len > PAYLOAD_MAX:
+    if p.flags & TRUNCATED:
         return REASON_TRUNCATED
     if not lengths_hold(p):
         return REASON_REWRITE
