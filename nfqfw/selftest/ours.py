@@ -94,6 +94,7 @@ class OurTwin:
         self._changed: dict[str, int] = {}
         self._held: dict[int, Flying] = {}
         self._number = 0
+        self._pieces: list[bytes] = []
 
     def __enter__(self) -> OurTwin:
         return self
@@ -106,6 +107,7 @@ class OurTwin:
         self.engine.idle(self.now)
         self.engine.take_released()
         self._held.clear()
+        self._pieces = []
         self.table.flush()
         self._settings(case.settings)
         self.loaded = LoadedProgram(program_of(case))
@@ -177,7 +179,8 @@ class OurTwin:
             self._held.pop(self._number)
         if decision.verdict == door.ACCEPT:
             on += self._after(Flying(decision.data or p.data, p.hook, p.ifin, p.ifout, decision.mark, p.uid, p.datagram))
-        replies = [Flying(data, door.OUTPUT, ifout=route(data, self.family)) for _, data, _ in self.engine.take_replies()]
+        replies = [Flying(as_raw_socket_sends(data, self.family), door.OUTPUT, ifout=route(data, self.family))
+                   for _, data, _ in self.engine.take_replies()]
         self.waiting[:0] = replies + on
 
     def _note(self, p: Flying, decision: door.Decision) -> None:
@@ -210,10 +213,16 @@ class OurTwin:
 
     def _to_input(self, p: Flying) -> list[Flying]:
         data = self.reassembly.add(p.data) if self.family == IPV4 else p.data
-        return [Flying(data, door.INPUT, p.ifin, 0, p.mark, None)] if data else []
+        return [Flying(data, door.INPUT, p.ifin, 0, p.mark, None, 0 if self.family == IPV4 else p.datagram)] if data else []
 
     def _emit(self, point: str, p: Flying) -> None:
-        data = normal_packet(p.data, self.family, generated(p.data, self.family))
+        data = p.data
+        if point == "input" and p.datagram and self.family != IPV4:
+            self._pieces.append(data)               # the socket sees them merged, as it does on the kernel's twin
+            if data[fragment_header(data)[1] + 3] & 1:
+                return
+            data, self._pieces = joined6(self._pieces), []
+        data = normal_packet(data, self.family, generated(data, self.family))
         self.emitted.append(Emitted(point, data, p.mark if point == "input" else 0))
 
 
@@ -221,6 +230,37 @@ def target_name(target: object) -> str:
     if isinstance(target, Action):
         return target.op
     return target.name if isinstance(target, Standard) else "none" if target is None else "goto" if target.goto else "jump"
+
+
+def fragment_header(data: bytes) -> tuple[int, int]:
+    """(offset of the byte that announces the fragment header, offset of the header) of an IPv6 packet that has one."""
+    announced, kind, at = 6, data[6], 40
+    while kind != 44:
+        announced, kind, at = at, data[at], at + 8 * (data[at + 1] + 1)
+    return announced, at
+
+
+def joined6(fragments: list[bytes]) -> bytes:
+    """The datagram of IPv6 fragments, all of them, in offset order: what Linux delivers once it has merged them."""
+    announced, at = fragment_header(fragments[0])
+    payload = b"".join(f[fragment_header(f)[1] + 8:] for f in fragments)
+    head = bytearray(fragments[0][:at])
+    head[announced] = fragments[0][at]
+    struct.pack_into(">H", head, 4, len(head) - 40 + len(payload))
+    return bytes(head) + payload
+
+
+def as_raw_socket_sends(data: bytes, family: int) -> bytes:
+    """A reply of ours as an IP_HDRINCL socket sends it: the kernel fills in a source that is zero, and the header checksum."""
+    if family != IPV4:
+        return data
+    head = bytearray(data[:20])
+    if head[12:16] == b"\0\0\0\0":
+        out = route(data, family)
+        head[12:16] = data[16:20] if out == LO else bytes((10, 0, 1 if out == ETH0 else 2, 1))
+    head[10:12] = b"\0\0"
+    struct.pack_into(">H", head, 10, checksum(bytes(head)))
+    return bytes(head) + data[20:]
 
 
 def forwarded(data: bytes, family: int) -> bytes:
