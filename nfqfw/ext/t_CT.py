@@ -78,7 +78,7 @@ class Ct:
     def lower(self, use, rule):
         values = use.values
         if "notrack" in values:
-            return Action("notrack", b"", ("conntrack",))
+            return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)
         if values.keys() - {"zone", "sides"}:
             return Unevaluated("not evaluated yet: CT" + self.save(use))
         zone, sides = values.get("zone", 0), values.get("sides", 3)
@@ -95,4 +95,4 @@ class Notrack:
         return "NOTRACK"
 
     def lower(self, use, rule):
-        return Action("notrack", b"", ("conntrack",))
+        return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)
