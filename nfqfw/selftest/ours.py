@@ -22,7 +22,7 @@ from nfqfw.reasons import REASONS
 from nfqfw.rules import check, load, lower_rule
 from nfqfw.rules.model import Standard
 from nfqfw.selftest.case import Case, Step
-from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, generated, normal_packet, with_marks
+from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, generated, normal_packet, trains_joined, with_marks
 from nfqfw.selftest.packets import IPV4, build, checksum
 from nfqfw.selftest.reassembly import Reassembly
 
@@ -161,7 +161,7 @@ class OurTwin:
             self._cross(self.waiting.pop(0))
         outcome.classes.append(self.ctclass)
         frames = [e for e in self.emitted if e.point != "input"]
-        outcome.steps.append(with_marks(frames, self.marks) + [e for e in self.emitted if e.point == "input"])
+        outcome.steps.append(trains_joined(with_marks(frames, self.marks), self.family) + [e for e in self.emitted if e.point == "input"])
 
     def _cross(self, p: Flying) -> None:
         """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""
