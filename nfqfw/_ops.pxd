@@ -30,3 +30,7 @@ cdef enum Action:               # RuleRow.target = TARGET_EXT + one of these
     ACTION_TRACE
     ACTION_NOTRACK
     ACTION_COUNT
+
+
+cdef enum:
+    CONTINUE = 0xffffffff       # an action's answer: go on with the next rule

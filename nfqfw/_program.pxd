@@ -15,6 +15,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._conn cimport ConnTable
 from nfqfw._host cimport HostHeader, Interface
+from nfqfw._ring cimport Ring
 
 
 cdef enum:
@@ -82,7 +83,7 @@ cdef struct TestRow:            # 16 bytes; compile.py packs it as "<HHIII"
     uint32_t match              # which match of the rule's text it came from, for trace: index, 0 = the rule's own part
 
 
-cdef struct ProgramHeader:      # compile.py packs it as "<IIQ14I50I2I"
+cdef struct ProgramHeader:      # compile.py packs it as "<IIQ14I50I2I"; 280 bytes
     uint32_t magic
     uint32_t version
     uint64_t generation         # grows by one with every load of a daemon
@@ -127,7 +128,10 @@ cdef struct Context:            # what a test or an action may see and touch bes
     uint8_t hook                # hook whose chains are walked: with fused hooks not the packet's crossing
     uint8_t untracked           # target NOTRACK / CT ran
     uint8_t pad
-    void* engine                # the thread's Engine, for actions with effects outside the packet (REJECT, LOG)
+    uint32_t effect             # offset in data of the info of a REJECT or NAT action that the engine has to carry out
+    uint32_t effect_op          # its Action
+    uint32_t* stack             # jump stack: (chain, next rule) pairs, program.stack_depth of them
+    Ring* ring                  # log and trace records
 
 
 cdef inline uint32_t family_index(uint8_t family) noexcept nogil:

@@ -15,12 +15,14 @@ IPV6_HEADERS_MAX = 64           # extension headers walked per packet: ours (the
 QUEUE_LENGTH = 65_535           # packets waiting per queue (NFQA_CFG_QUEUE_MAXLEN)
 RECEIVE_BUFFER_BYTES = 64 << 20 # SO_RCVBUFFORCE of a queue socket
 BATCH_PACKETS = 64              # messages per recvmmsg, verdicts per send
+NETFILTERQUEUE_BYTES = 4_016     # longest packet the NetfilterQueue package delivers (its buffer of 4,096 less 80)
 PAYLOAD_BYTES = 65_531          # largest NFQA_PAYLOAD (nla_len is 16 bit, 4 bytes header)
 OUTBOX_PACKETS = 256            # replies of ours (REJECT) per batch
 DRAIN_SECONDS = 2.0             # time for waiting packets to be judged before our table goes: ours
 SWAP_SECONDS = 5.0              # a queue thread that has not passed a batch boundary by then is taken for hung: ours
 RECORDS_SECONDS = 0.02          # how often the ring of log and trace records is emptied: ours
 RING_RECORDS = 65_536           # log and trace records waiting for the thread that prints them
+CAPTURE_RECORD_BYTES = 1 << 20  # longest record of a capture file: ours (tcpdump writes at most 262,144)
 
 # ---- connections ---------------------------------------------------------------------------------------------------
 CONNTRACK_MAX = 262_144         # nf_conntrack_max

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "nfqfw"
 
 # One row per layer, lowest first; a module belongs to the row whose prefix fits it longest.  Rooms of one row may use one another.
 LAYERS = (
-    ("limits", "errors", "reasons", "ops", "__init__"),        # and every _x.pxd that has no _x.pyx: header-only structs and readers
+    ("limits", "errors", "reasons", "ops", "packets", "__init__"),        # and every _x.pxd that has no _x.pyx: header-only structs and readers
     ("protocols", "wire"),
     ("ext",),
     ("rules",),
@@ -18,7 +18,8 @@ LAYERS = (
     ("_conntrack", "conntrack"),
     ("_nat", "_defrag"),
     ("_fastpath",),
-    ("plan", "_engine"),
+    ("plan", "_pipeline"),
+    ("_engine", "packets"),
     ("_netlink", "_hostblock"),
     ("_hostjson", "_rtnetlink"),
     ("host", "_nfnetlink"),

@@ -88,6 +88,8 @@ def failure(error: Exception) -> int:
         return _say(exits.HOST, "this needs root (CAP_NET_ADMIN)", "run it with sudo, or as root")
     if isinstance(error, OSError) and error.filename:
         return _say(exits.USAGE, f"{error.filename}: {error.strerror}")
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("nfqfw."):
+        return _say(exits.HOST, f"the compiled part of nfqfw is missing ({error.name})", "make build, in the checkout")
     return _bug(error)
 
 

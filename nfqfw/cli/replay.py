@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 
 import click
 
 from nfqfw.cli import exits
 from nfqfw.cli.files import IPV4, IPV6, family_of, read_rules
+from nfqfw.errors import NfqfwError
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -28,24 +28,47 @@ def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | No
 
     Exit code 0: the capture was judged, whatever the verdicts; 3: the ruleset has mistakes; 2: a file cannot be read.
     """
-    rulesets = load(rules, rules6)
-    session = Session(rulesets, capture, snapshot, ifin, ifout, trace)
-    verdicts: Counter = Counter()
-    for judged in session.judged():
-        verdicts[judged.verdict] += 1
-        if as_json:
-            print(json.dumps(session.data(judged)))
-        elif trace or session.logged:
-            session.print(judged)
-    totals = session.totals()
+    from nfqfw.host import Host
+    from nfqfw.queue.capture import Capture, CaptureError
+    from nfqfw.replay import Replay
+    replay = Replay(load(rules, rules6), Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace)
+    try:
+        with Capture(capture) as packets:
+            for told in replay.run(packets):
+                if as_json:
+                    print(json.dumps(as_data(told)))
+                else:
+                    print_told(told, trace)
+    except CaptureError as error:
+        raise NfqfwError(error.message, error.fix, exits.USAGE) from None
+    totals = replay.totals()
     if as_json:
-        json.dump({"verdicts": dict(verdicts), **totals}, sys.stdout)
+        json.dump(totals, sys.stdout)
         print()
     else:
         from nfqfw.report.totals import text
-        click.echo(f"{capture}: {sum(verdicts.values())} packets: " + (", ".join(f"{n} {v}" for v, n in verdicts.most_common()) or "none"))
+        click.echo(f"{capture}: {sum(replay.verdicts.values())} packets: " +
+                   (", ".join(f"{n} {verdict}" for verdict, n in replay.verdicts.most_common()) or "none"))
         click.echo(text(totals))
     return exits.OK
+
+
+def print_told(told, trace: bool) -> None:
+    """LOG lines always, walks when asked for; what the kernel itself ended is told with them."""
+    for kind, lines in told.lines:
+        click.echo(f"{told.captured.number}: " + ("LOG " if kind == "log" else "") + "\n".join(lines))
+    for fate in told.fates if trace else ():
+        if fate.verdict not in ("ACCEPT", "DROP"):
+            click.echo(f"{fate.number}: {fate.summary}: ended by the kernel at {fate.hook}: {fate.verdict}")
+
+
+def as_data(told) -> dict:
+    item: dict = {"packet": told.captured.number, "time": told.captured.time / 1e9, "bytes": told.captured.total}
+    item["fates"] = [{"packet": f.number or "reply", "summary": str(f.summary), "verdict": f.verdict, "hook": f.hook, "reason": f.reason}
+                     for f in told.fates]
+    for kind, lines in told.lines:
+        item.setdefault(kind, []).append("\n".join(lines))
+    return item
 
 
 def load(rules: Path, rules6: Path | None) -> list:
@@ -56,54 +79,3 @@ def load(rules: Path, rules6: Path | None) -> list:
     for ruleset in rulesets:
         language.check(ruleset)
     return rulesets
-
-
-class Session:
-    """One replay: the engine, and its records as text."""
-
-    def __init__(self, rulesets: list, capture: Path, snapshot: Path | None, ifin: str, ifout: str, trace: bool) -> None:
-        from nfqfw._conntrack import ConntrackTable
-        from nfqfw._engine import Engine, LoadedProgram
-        from nfqfw.compile import compile_rulesets
-        from nfqfw.host import Host
-        from nfqfw.replay import Paths
-        from nfqfw.report.live import Reporter
-        self.rulesets = rulesets
-        self.program = compile_rulesets(rulesets)
-        self.host = Host.snapshot(snapshot) if snapshot else Host.offline({name: [] for name in dict.fromkeys((ifin, ifout)) if name})
-        self.table = ConntrackTable()
-        self.engine = Engine(self.table, self.host.block)
-        self.loaded = LoadedProgram(self.program)
-        self.engine.load(self.loaded)
-        self.engine.set_trace(trace)
-        self.paths = Paths(self.host, ifin, ifout)
-        self.capture = capture
-        self.reporter = Reporter(lambda number: self.host.name(number) or str(number))
-        self.reporter.add_program(self.program)
-        self.logged: list[tuple[str, list[str]]] = []
-
-    def judged(self):
-        from nfqfw.queue.offline import read_capture
-        from nfqfw.replay import replay
-        for judged in replay(self.engine, read_capture(self.capture), self.paths):
-            self.logged = [entry for record in judged.records for entry in self.reporter.feed(record)]
-            yield judged
-
-    def print(self, judged) -> None:
-        for kind, lines in self.logged:
-            click.echo(f"{judged.number}: " + "\n".join(lines) if kind == "trace" else f"{judged.number}: LOG {lines[0]}")
-
-    def data(self, judged) -> dict:
-        from nfqfw.reasons import REASONS
-        item = {"packet": judged.number, "time": judged.wall_ns / 1e9, "summary": str(judged.summary), "verdict": judged.verdict}
-        if judged.reason:
-            item["reason"] = REASONS[judged.reason]
-        if judged.replies:
-            item["replies"] = [str(reply) for reply in judged.replies]
-        for kind, lines in self.logged:
-            item.setdefault(kind, []).append("\n".join(lines))
-        return item
-
-    def totals(self) -> dict:
-        from nfqfw.report.totals import counts_of, totals
-        return totals(self.rulesets, counts_of(self.program, self.loaded.counters_list()), self.engine.stats())

@@ -5,18 +5,17 @@ Counts in jiffies of 4 ms (HZ 250) and in the kernel's credits, so that the same
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from nfqfw._atomic cimport load64
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
 
 cdef extern from *:
     """
-    static inline int nfqfw_swap64(uint64_t *at, uint64_t *expected, uint64_t wanted) {
+    static inline int nfqfw_limit_swap64(uint64_t *at, uint64_t *expected, uint64_t wanted) {
         return __atomic_compare_exchange_n(at, expected, wanted, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     }
-    static inline uint64_t nfqfw_load64(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
     """
-    bint swap64 "nfqfw_swap64"(uint64_t* at, uint64_t* expected, uint64_t wanted) noexcept nogil
-    uint64_t load64 "nfqfw_load64"(const uint64_t* at) noexcept nogil
+    bint swap64 "nfqfw_limit_swap64"(uint64_t* at, uint64_t* expected, uint64_t wanted) noexcept nogil
 
 
 cdef enum:
@@ -41,7 +40,7 @@ cdef inline bint m_limit(Packet* p, const LimitInfo* info, Context* c, void* sta
     cdef uint64_t credit
     cdef bint passed
     while True:
-        credit = (old & <uint64_t>0xffffffff) + <uint64_t>(<uint32_t>(jiffies - <uint32_t>(old >> 32))) * CREDITS_PER_JIFFY
+        credit = (old & <uint64_t>0xffffffffU) + <uint64_t>(<uint32_t>(jiffies - <uint32_t>(old >> 32))) * CREDITS_PER_JIFFY
         if credit > info.cap:
             credit = info.cap
         passed = credit >= info.cost

@@ -7,6 +7,8 @@ grows with the engine; a recording keeps the features it was made with.
 from __future__ import annotations
 
 import random
+import tomllib
+from pathlib import Path
 
 from nfqfw.ops import ACTIONS, TESTS
 from nfqfw.selftest.case import Case
@@ -20,6 +22,12 @@ GENERATOR = 1                       # grows when a seed gives another case: reco
 def all_features() -> tuple[str, ...]:
     """What this build of the engine evaluates, by the names of ops.py."""
     return tuple(sorted({*TESTS, *ACTIONS}))
+
+
+def active_features(unsupported: Path | None = None) -> frozenset[str]:
+    """all_features() less what the file lists."""
+    listed = tomllib.loads(unsupported.read_text()) if unsupported else {}
+    return frozenset(all_features()) - set(listed.get("features", {}))
 
 
 def make_case(seed: int, features: frozenset[str]) -> Case:

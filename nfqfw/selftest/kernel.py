@@ -32,7 +32,7 @@ from contextlib import contextmanager
 
 from nfqfw.selftest.case import Case, Step
 from nfqfw.selftest.netlink import Ctnetlink, PacketLog
-from nfqfw.selftest.outcome import Counters, Emitted, Outcome, normal_packet
+from nfqfw.selftest.outcome import Counters, Emitted, Outcome, generated, normal_packet, with_marks
 from nfqfw.selftest.packets import IPV4, IPV6, build, packed
 from nfqfw.selftest.xtables import Tables
 
@@ -58,7 +58,10 @@ SYSCTLS = {
 LAST_WORD = f"""
 table inet oracle {{
  chain delivered {{ type filter hook input priority 2147483647; policy accept; log group {DELIVERED} drop; }}
- chain leaving {{ type filter hook postrouting priority 2147483647; policy accept; log group {LEAVING} snaplen 0; }}
+ chain leaving {{ type filter hook postrouting priority 2147483647; policy accept;
+  oif lo log prefix "lo" group {LEAVING}
+  oif != lo log group {LEAVING}
+ }}
  chain quiet {{ type filter hook output priority -1000; policy accept;
   icmpv6 type {{ 130-136, 143 }} drop
   meta l4proto 2 drop
@@ -266,10 +269,10 @@ class KernelTwin:
         delivered = self.log.drain()
         if self.classes:
             outcome.classes.append(next((prefix.decode() for group, _, prefix, _ in delivered if group == CLASSED), ""))
-        marks = [mark for group, mark, _, _ in delivered if group == LEAVING]
+        marks = [mark for group, mark, prefix, _ in delivered if group == LEAVING and prefix != b"lo"]
         inputs = [Emitted("input", normal_packet(data, family, generated(data, family)), mark)
                   for group, mark, _, data in delivered if group == DELIVERED]
-        outcome.steps.append(_with_marks(emitted, marks) + inputs)
+        outcome.steps.append(with_marks(emitted, marks) + inputs)
 
     def _send_local(self, family: int, step: Step, data: bytes) -> None:
         target = step.packet.inner.dst if step.packet.proto == "frag" else step.packet.dst
@@ -290,18 +293,6 @@ class KernelTwin:
                 return out
             data = frame[14:]
             out.append(Emitted(sender[0], normal_packet(data, family, generated(data, family)), 0))
-
-
-def _with_marks(emitted: list[Emitted], marks: list[int]) -> list[Emitted]:
-    """Frames with the marks of the packets that left, where one packet is one frame."""
-    if len(marks) != len(emitted):
-        return emitted
-    return [e._replace(mark=m) for e, m in zip(emitted, marks, strict=True)]
-
-
-def generated(data: bytes, family: int) -> bool:
-    """True for a packet that the router itself made: its source is a router address and nobody sent it such."""
-    return family == IPV4 and data[12:15] in (b"\x0a\0\x01", b"\x0a\0\x02") and data[15] == 1
 
 
 def _setting(name: str) -> str:

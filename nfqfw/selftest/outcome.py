@@ -69,7 +69,11 @@ class Outcome:
 
     def final(self) -> int:
         """A 64-bit digest of counters and connections."""
-        return _digest((sorted(self.counters.items()), [c.normal() for c in self.connections]))
+        return _digest((sorted(self.counters.items()), connections_digest(self.connections)))
+
+
+def connections_digest(connections: list[Connection]) -> int:
+    return _digest(sorted(c.normal() for c in connections))
 
 
 def _digest(value: object) -> int:
@@ -93,6 +97,18 @@ def normal_packet(data: bytes, family: int, generated: bool) -> bytes:
     head[10:12] = b"\0\0"
     struct.pack_into(">H", head, 10, checksum(bytes(head)))
     return bytes(head) + data[len(head):]
+
+
+def generated(data: bytes, family: int) -> bool:
+    """True for a packet whose source is the router: REJECT, the stack's ICMP errors, and what a case sends locally."""
+    return family == IPV4 and data[12:15] in (b"\x0a\0\x01", b"\x0a\0\x02") and data[15] == 1
+
+
+def with_marks(frames: list[Emitted], marks: list[int]) -> list[Emitted]:
+    """Frames with the marks of the packets that left; only where one packet is one frame can they be told."""
+    if len(marks) != len(frames):
+        return frames
+    return [e._replace(mark=m) for e, m in zip(frames, marks, strict=True)]
 
 
 def _without_fragment_id(data: bytes) -> bytes:

@@ -1,0 +1,27 @@
+"""The engine's Python door, for modules that cimport it.  See _engine.pyx."""
+
+from libc.stdint cimport uint8_t
+
+from nfqfw._outbox cimport EngineDoor
+from nfqfw._pipeline cimport EngineState, ProgramView
+from nfqfw._program cimport Counter
+
+
+cdef class LoadedProgram:
+    cdef readonly object program            # compile.Program
+    cdef bytes block
+    cdef uint8_t* state
+    cdef Counter* counters
+    cdef ProgramView* views
+    cdef readonly int threads
+    cdef ProgramView* view(self, int thread)
+
+
+cdef class Engine:
+    cdef EngineState* state
+    cdef EngineDoor gate
+    cdef object table                       # ConntrackTable, kept alive
+    cdef object loaded                      # LoadedProgram in use
+    cdef object older                       # the one before, until a boundary has been passed
+    cdef list hosts                         # Host blocks handed over: the newest, and those a batch may still read
+    cdef readonly int thread

@@ -1,0 +1,262 @@
+"""The engine's Python door: programs in, decisions, counters and records out.  The engine itself is _pipeline.pyx."""
+
+from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from nfqfw._conntrack cimport ConntrackTable
+from nfqfw._defrag cimport defrag_free, defrag_new
+from nfqfw._host cimport HostHeader
+from nfqfw._inflight cimport InFlightTable, inflight_init
+from nfqfw._outbox cimport Outbox
+from nfqfw._packet cimport ACCEPT, DIRTY_PAYLOAD, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID, Packet
+from nfqfw._pipeline cimport EngineState, ProgramView, Stats, engine_batch, engine_idle
+from nfqfw._program cimport Counter, ProgramHeader
+from nfqfw._reject cimport IcmpLimit
+from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
+
+from nfqfw.limits import QUEUE_LENGTH
+from nfqfw.packets import Decision
+from nfqfw.reasons import REASONS
+
+cdef extern from *:
+    """
+    #define nfqfw_store(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+    """
+    void store_view "nfqfw_store"(ProgramView** at, ProgramView* view) nogil
+    void store_host "nfqfw_store"(const void** at, const void* host) nogil
+
+REJECTS = ("sent", "fragment", "bad_checksum", "not_unicast", "of_error", "short", "rate_limited", "outbox_full")  # RejectOutcome
+HOSTS_KEPT = 16                 # Host blocks kept alive: more changes than can come during one batch
+
+
+cdef facts(Packet* p, packet):
+    """The optional facts: link-layer source, owner."""
+    cdef bytes address = packet.hwaddr
+    if address:
+        p.hwlen = min(8, len(address))
+        memcpy(p.hwaddr, <const char*>address, p.hwlen)
+        p.known |= KNOWN_HWADDR
+    if packet.uid is not None:
+        p.uid = packet.uid
+        p.known |= KNOWN_UID
+    if packet.gid is not None:
+        p.gid = packet.gid
+        p.known |= KNOWN_GID
+
+
+cdef class LoadedProgram:
+    """A Program in memory with its counters (one set per queue thread) and rule state.
+
+    Engines keep pointers into it: it must outlive the batch boundary at which the last of them took up another one.
+    """
+
+    def __cinit__(self, program, int threads=1):
+        cdef const ProgramHeader* header
+        cdef int i
+        self.program = program
+        self.block = program.block
+        self.threads = threads
+        header = <const ProgramHeader*><const char*>self.block
+        self.state = <uint8_t*>calloc(max(1, len(program.state_image)), 1)
+        self.counters = <Counter*>calloc(max(1, threads * header.n_counters), sizeof(Counter))
+        self.views = <ProgramView*>calloc(threads, sizeof(ProgramView))
+        if self.state == NULL or self.counters == NULL or self.views == NULL:
+            raise MemoryError
+        memcpy(self.state, <const char*>(<bytes>program.state_image), len(program.state_image))
+        for i in range(threads):
+            self.views[i].program = header
+            self.views[i].state = self.state
+            self.views[i].counters = self.counters + i * header.n_counters
+            self.views[i].stack = <uint32_t*>calloc(2 * header.stack_depth + 2, sizeof(uint32_t))
+            if self.views[i].stack == NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        cdef int i
+        if self.views != NULL:
+            for i in range(self.threads):
+                free(self.views[i].stack)
+        free(self.views)
+        free(self.counters)
+        free(self.state)
+
+    cdef ProgramView* view(self, int thread):
+        return &self.views[thread]
+
+    def counters_list(self) -> list:
+        """(packets, bytes) by counter number, summed over the threads."""
+        cdef const ProgramHeader* header = self.views[0].program
+        cdef uint32_t i, n = header.n_counters
+        cdef uint64_t packets, size
+        cdef int t
+        out = []
+        for i in range(n):
+            packets = size = 0
+            for t in range(self.threads):
+                packets += self.counters[t * n + i].packets
+                size += self.counters[t * n + i].bytes
+            out.append((packets, size))
+        return out
+
+
+cdef class Engine:
+    """One queue thread's engine.  Live, replay, pytest and the oracle call this same code.
+
+    table: the ConntrackTable (shared by the threads).  host: a Host block (host.py), or None.  thread: its number, which
+    counters it writes.  ring_bytes: room for log and trace records.
+    """
+
+    def __cinit__(self, table, host=None, int thread=0, uint32_t attached=0x1f, size_t ring_bytes=1 << 22):
+        cdef EngineState* e = <EngineState*>calloc(1, sizeof(EngineState))
+        self.state = e
+        if e == NULL:
+            raise MemoryError
+        self.thread = thread
+        self.hosts = []
+        self.table = table
+        e.conntrack = (<ConntrackTable>table).handle
+        e.c.conns = &e.conntrack.table
+        e.c.random = <uint64_t>0x9E3779B97F4A7C15 ^ <uint64_t><size_t>e
+        e.inflight = <InFlightTable*>calloc(1, sizeof(InFlightTable))
+        e.outbox = <Outbox*>calloc(1, sizeof(Outbox))
+        e.icmp = <IcmpLimit*>calloc(1, sizeof(IcmpLimit))
+        e.ring = <Ring*>calloc(1, sizeof(Ring))
+        if e.inflight == NULL or e.outbox == NULL or e.icmp == NULL or e.ring == NULL or not ring_init(e.ring, ring_bytes):
+            raise MemoryError
+        inflight_init(e.inflight)
+        e.defrag = defrag_new(e.conntrack, QUEUE_LENGTH // 8)
+        if e.defrag == NULL:
+            raise MemoryError
+        e.c.ring = e.ring
+        e.attached = e.next_attached = attached
+        if host is not None:
+            self.set_host(host)
+            e.c.host = <const HostHeader*>e.next_host
+        self.gate.batch = engine_batch
+        self.gate.idle = engine_idle
+        self.gate.engine = e
+        self.gate.outbox = e.outbox
+
+    def __dealloc__(self):
+        if self.state != NULL:
+            if self.state.defrag != NULL:
+                defrag_free(self.state.defrag)
+            free(self.state.inflight)
+            free(self.state.outbox)
+            free(self.state.icmp)
+            if self.state.ring != NULL:
+                ring_free(self.state.ring)
+                free(self.state.ring)
+            free(self.state)
+
+    def door(self):
+        """The transport's way in: a capsule of the EngineDoor struct.  The Engine must outlive its use."""
+        return PyCapsule_New(&self.gate, "nfqfw.EngineDoor", NULL)
+
+    def load(self, LoadedProgram loaded not None):
+        """Hand over a Program; the thread takes it up at its next batch boundary."""
+        self.older, self.loaded = self.loaded, loaded
+        store_view(&self.state.next, loaded.view(self.thread))
+
+    def set_host(self, block):
+        """Hand over a Host block (bytes); taken up at the next batch boundary.  The latest blocks are kept alive."""
+        cdef bytes kept = bytes(block)
+        self.hosts = [*self.hosts[-HOSTS_KEPT:], kept]
+        store_host(&self.state.next_host, <const void*><const char*>kept)
+
+    def set_attached(self, uint32_t hooks):
+        """Which hooks are queued to us (bit 1 << Hook): decides what a crossing runs.  Taken up at the next batch boundary."""
+        self.state.next_attached = hooks
+
+    def set_trace(self, bint on):
+        """Trace every packet from the next batch on."""
+        self.state.trace_all = on
+
+    def process(self, packets, uint64_t now=0, int64_t wall=0) -> list:
+        """Judge PacketIns, each as a batch of its own; the list of their Decisions."""
+        return [self.one(packet, now, wall) for packet in packets]
+
+    def one(self, packet, uint64_t now=0, int64_t wall=0):
+        """One crossing as a batch of its own.  now: CLOCK_MONOTONIC ns, wall: CLOCK_REALTIME ns."""
+        cdef Packet p
+        cdef uint8_t* copy
+        cdef bytes data = packet.data
+        cdef uint32_t n = len(data)
+        copy = <uint8_t*>calloc(n + 64, 1)
+        if copy == NULL:
+            raise MemoryError
+        memcpy(copy, <const char*>data, n)
+        memset(&p, 0, sizeof(Packet))
+        p.data = copy
+        p.len = n
+        p.capacity = n + 64
+        p.total = packet.total or n
+        p.id = packet.id
+        p.family = packet.family
+        p.hook = packet.hook
+        p.ifin = packet.ifin
+        p.ifout = packet.ifout
+        p.physin = packet.physin
+        p.physout = packet.physout
+        p.mark = packet.mark
+        p.priority = packet.priority
+        p.skbinfo = packet.skbinfo
+        facts(&p, packet)
+        try:
+            with nogil:
+                engine_batch(self.state, &p, 1, now, wall)
+            payload = (<const char*>p.data)[:p.len] if p.dirty & DIRTY_PAYLOAD else None
+            return Decision(p.verdict, p.reason, p.mark, p.priority, payload, p.ctinfo, p.conn, p.dirty)
+        finally:
+            free(copy)
+
+    def idle(self, uint64_t now=0):
+        """Tell the engine that nothing more of what was sent will come back (see engine_idle)."""
+        with nogil:
+            engine_idle(self.state, now)
+
+    def take_replies(self) -> list:
+        """Replies of ours since the last call: (family, bytes, ifindex).  For tests and replay; a live transport sends them."""
+        cdef uint32_t i
+        box = self.state.outbox
+        out = [(box.packets[i].family, (<const char*>box.packets[i].data)[:box.packets[i].len], box.packets[i].ifindex)
+               for i in range(box.n_packets)]
+        box.n_packets = 0
+        return out
+
+    def take_released(self) -> list:
+        """Held packets decided since the last call, in order: (id, verdict, data or None, mark, reason)."""
+        cdef uint32_t i
+        box = self.state.outbox
+        out = []
+        for i in range(box.n_released):
+            r = &box.released[i]
+            data = (<const char*>r.data)[:r.len] if r.dirty & DIRTY_PAYLOAD else None
+            out.append((r.id, r.verdict, data, r.mark, r.reason))
+        box.n_released = 0
+        return out
+
+    def take_records(self, uint32_t most=1 << 30) -> list:
+        """Log and trace records since the last call, oldest first, as bytes (see _trace.pxd).  Any one thread may call it."""
+        return ring_drain(self.state.ring, most)
+
+    def stats(self) -> dict:
+        """Totals since the start: crossings, bytes, verdicts, drops of ours by reason, replies by outcome."""
+        cdef Stats* s = &self.state.stats
+        return {
+            "packets": s.packets, "bytes": s.bytes,
+            "accepted": s.verdicts[<int>ACCEPT], "dropped": s.verdicts[<int>DROP], "held": s.verdicts[<int>HELD],
+            "drops": {name: s.drops[i] for i, name in enumerate(REASONS) if i and s.drops[i]},
+            "rejects": {name: s.rejects[i] for i, name in enumerate(REJECTS) if s.rejects[i]},
+            "refused_by_kernel": s.refused, "in_flight": self.state.inflight.count,
+            "fragments": {"held": self.state.defrag.held, "datagrams": self.state.defrag.datagrams,
+                          "bytes": self.state.defrag.bytes, "reassembled": self.state.defrag.reassembled,
+                          "failed": self.state.defrag.failed, "timed_out": self.state.defrag.timed_out},
+            "reject_outbox_full": self.state.outbox.full, "records_dropped": self.state.ring.dropped,
+        }
+
+    @property
+    def program(self):
+        return None if self.loaded is None else self.loaded.program

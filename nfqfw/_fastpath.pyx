@@ -1,0 +1,143 @@
+"""The matcher: walks the chains of a Program over a Packet.
+
+Overview.  `run_chain` starts at a built-in chain and ends with the verdict of its table.  The order of everything is the
+kernel's (spec/iptables.md 4.1): the rule's own tests, then matches from left to right, stop at the first that is false; a
+matching rule counts before its target acts; RETURN from a built-in chain, like its end, meets the policy, which counts
+too; a goto is a jump that leaves nothing on the stack.  A hotdrop ends it all and counts nothing.
+
+One switch over `enum Op` calls the inline tests of ext/*.pxd, another over `enum Action` the actions; there is no
+extension module per match.  Everything here is `noexcept nogil`, and trusts the Program: compile.py has validated it.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from nfqfw._ops cimport *
+from nfqfw._packet cimport ACCEPT, DROP, QUEUE, Packet
+from nfqfw._program cimport (NO_CHAIN, TARGET_ACCEPT, TARGET_DROP, TARGET_EXT, TARGET_GOTO, TARGET_JUMP, TARGET_NONE,
+                             TARGET_QUEUE, TARGET_RETURN, ChainRow, Context, RuleRow, TestRow, chain_rows, rule_rows, test_rows)
+from nfqfw._record cimport trace
+from nfqfw._trace cimport (NO_TEST, TRACE_GOTO, TRACE_JUMP, TRACE_MATCH, TRACE_MISS, TRACE_POLICY, TRACE_RETURN, TRACE_STEP,
+                           TRACE_VERDICT)
+from nfqfw.ext._dispatch cimport act, holds
+
+
+cdef struct Walk:               # where in the ruleset a packet is
+    const ChainRow* chains
+    const RuleRow* rules
+    uint32_t base               # the built-in chain that was entered
+    uint32_t chain
+    uint32_t at                 # rule row
+    uint32_t end                # behind the chain's last rule
+    uint32_t depth              # entries on the jump stack
+
+
+cdef inline void count(Context* c, uint32_t counter, const Packet* p) noexcept nogil:
+    c.counters[counter].packets += 1
+    c.counters[counter].bytes += p.total
+
+
+cdef inline void go_to(Walk* w, uint32_t chain) noexcept nogil:
+    w.chain = chain
+    w.at = w.chains[chain].first_rule
+    w.end = w.at + w.chains[chain].n_rules
+
+
+cdef inline bint matches(Context* c, Packet* p, const Walk* w, const RuleRow* rule) noexcept nogil:
+    """True when every test of the rule holds; then it has counted.  False with c.hotdrop set: the packet is lost."""
+    cdef const TestRow* tests = test_rows(c.program) + rule.first_test
+    cdef uint32_t i
+    for i in range(rule.n_tests):
+        if not holds(c, p, &tests[i]):
+            if p.trace:
+                trace(c, p, TRACE_MISS, w.chain, w.at, NO_TEST if c.hotdrop else rule.first_test + i, c.hotdrop)
+            return False
+    count(c, rule.counter, p)
+    if p.trace:
+        trace(c, p, TRACE_MATCH, w.chain, w.at, NO_TEST, rule.target)
+    return True
+
+
+cdef inline bint enter(Context* c, Packet* p, Walk* w, const RuleRow* rule) noexcept nogil:
+    """Jump or goto.  False: the jump stack is full."""
+    if rule.target == TARGET_JUMP:
+        if w.depth >= c.program.stack_depth:
+            return False
+        c.stack[2 * w.depth] = w.chain
+        c.stack[2 * w.depth + 1] = w.at + 1
+        w.depth += 1
+    if p.trace:
+        trace(c, p, TRACE_JUMP if rule.target == TARGET_JUMP else TRACE_GOTO, w.chain, w.at, NO_TEST, rule.target_arg)
+    go_to(w, rule.target_arg)
+    return True
+
+
+cdef inline bint leave(Context* c, Packet* p, Walk* w) noexcept nogil:
+    """RETURN, or the end of a chain: go on behind the last jump.  False: there was none, the policy decides."""
+    if w.depth == 0:
+        return False
+    w.depth -= 1
+    go_to(w, c.stack[2 * w.depth])
+    w.at = c.stack[2 * w.depth + 1]
+    if p.trace:
+        trace(c, p, TRACE_RETURN, w.chain, NO_CHAIN, NO_TEST, 0)
+    return True
+
+
+cdef inline uint32_t policy(Context* c, Packet* p, const Walk* w) noexcept nogil:
+    """The built-in chain's last word; it counts as a rule does."""
+    count(c, w.chains[w.base].policy_counter, p)
+    if p.trace:
+        trace(c, p, TRACE_POLICY, w.base, NO_CHAIN, NO_TEST, w.chains[w.base].policy)
+    return w.chains[w.base].policy
+
+
+cdef inline uint32_t aim(Context* c, Packet* p, const Walk* w, const RuleRow* rule) noexcept nogil:
+    """Carry out a target that is no chain: CONTINUE, a Verdict or an Outcome."""
+    cdef uint32_t outcome
+    if rule.target >= TARGET_EXT:
+        c.rule = w.at
+        outcome = act(c, p, rule.target - TARGET_EXT, rule.target_arg)
+        if outcome == CONTINUE:
+            return CONTINUE
+    else:
+        outcome = ACCEPT if rule.target == TARGET_ACCEPT else DROP if rule.target == TARGET_DROP else QUEUE
+    if p.trace:
+        trace(c, p, TRACE_VERDICT, w.chain, w.at, NO_TEST, outcome)
+    return outcome
+
+
+cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
+    """Verdict of a built-in chain over p: a Verdict or an Outcome.  c.table and c.hook say where we are."""
+    cdef const RuleRow* rule
+    cdef uint32_t outcome
+    cdef Walk w
+    w.chains = chain_rows(c.program)
+    w.rules = rule_rows(c.program)
+    w.base = chain
+    w.depth = 0
+    go_to(&w, chain)
+    if p.trace:
+        trace(c, p, TRACE_STEP, chain, NO_CHAIN, NO_TEST, 0)
+    while True:
+        if w.at >= w.end:
+            if leave(c, p, &w):
+                continue
+            return policy(c, p, &w)
+        rule = &w.rules[w.at]
+        if not matches(c, p, &w, rule):
+            if c.hotdrop:
+                return OUTCOME_HOTDROP
+            w.at += 1
+        elif rule.target == TARGET_NONE:
+            w.at += 1
+        elif rule.target == TARGET_JUMP or rule.target == TARGET_GOTO:
+            if not enter(c, p, &w, rule):
+                return OUTCOME_STACK
+        elif rule.target == TARGET_RETURN:
+            if not leave(c, p, &w):
+                return policy(c, p, &w)
+        else:
+            outcome = aim(c, p, &w, rule)
+            if outcome != CONTINUE:
+                return outcome
+            w.at += 1

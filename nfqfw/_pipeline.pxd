@@ -1,0 +1,51 @@
+"""The engine's C door: state of one queue thread, and the functions a transport calls.  See _pipeline.pyx."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from nfqfw._conntrack cimport Conntrack
+from nfqfw._defrag cimport Defrag
+from nfqfw._inflight cimport InFlightTable
+from nfqfw._outbox cimport Outbox
+from nfqfw._packet cimport Packet
+from nfqfw._program cimport Context, Counter, ProgramHeader
+from nfqfw._reject cimport IcmpLimit
+from nfqfw._ring cimport Ring
+
+
+cdef struct ProgramView:        # a Program as one queue thread runs it; owned by LoadedProgram
+    const ProgramHeader* program
+    uint8_t* state              # rule state, shared by the threads
+    Counter* counters           # this thread's own
+    uint32_t* stack
+
+
+cdef struct Stats:
+    uint64_t packets            # crossings judged
+    uint64_t bytes
+    uint64_t verdicts[5]        # by Verdict
+    uint64_t drops[32]          # by Reason
+    uint64_t rejects[8]         # by RejectOutcome
+    uint64_t refused            # in-flight packets that the kernel dropped between two hooks
+    uint64_t unknown            # crossings that should have had a record and had none
+
+
+cdef struct EngineState:        # one per queue thread
+    Context c
+    ProgramView* view           # what the thread runs now
+    ProgramView* next           # what it takes up at the next batch; set by the control side
+    const void* next_host       # Host block to take up at the next batch, NULL = none new
+    Conntrack* conntrack
+    InFlightTable* inflight
+    Outbox* outbox
+    IcmpLimit* icmp
+    Defrag* defrag
+    Ring* ring
+    uint32_t attached           # hooks that are queued to us, one bit each
+    uint32_t next_attached
+    uint32_t serial
+    uint8_t trace_all
+    Stats stats
+
+
+cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil
+cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil

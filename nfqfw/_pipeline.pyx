@@ -1,0 +1,435 @@
+"""The engine: a batch of packets in, decisions out.
+
+Overview.  Every packet crosses one or more hooks.  A crossing runs every step of the packet's path that it has not yet
+run: its own hook's, those of hooks before it that are not attached, and those of POSTROUTING when that is not attached.
+What was run is remembered in an in-flight record (see _inflight.pxd) until the next crossing.  The steps of a hook are a
+table (_steps.pxd); a step is a table of rules (run by _fastpath), or connection tracking, or its confirmation.
+
+The engine owns no socket, no thread and no clock: time comes with the batch, effects go out through the Outbox (replies,
+released packets) and the Ring (log and trace records).  Everything here is `noexcept nogil` and never raises; the Python
+door is _engine.pyx.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from nfqfw._conn cimport CONFIRMED, DST_NAT_DONE, REPLY, SRC_NAT_DONE, direction_of
+from nfqfw._conntrack cimport (conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
+                               conntrack_release)
+from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
+                            defrag_free, defrag_new, defrag_release)
+from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_REJECT, OUTCOME_STACK, run_chain
+from nfqfw._host cimport HostHeader, Interface, interface_by_index
+from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_take,
+                              inflight_take_oldest, inflight_write)
+from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
+from nfqfw._packet cimport *
+from nfqfw._parse cimport parse
+from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
+                             family_index)
+from nfqfw._record cimport record_packet, trace
+from nfqfw._reject cimport REJECT_SENT, IcmpLimit, reject
+from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
+from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
+                           STEP_SECURITY, STEP_SNAT, steps_of)
+from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_REJECT)
+
+cdef extern from *:
+    """
+    #define nfqfw_load(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
+    """
+    ProgramView* load_view "nfqfw_load"(ProgramView** at) nogil
+    const void* load_host "nfqfw_load"(const void** at) nogil
+
+cdef enum:
+    IFF_LOOPBACK = 8
+    GONE = 0                    # run_* answers: the packet is decided (p.verdict)
+    ON = 1                      # run_* answers: go on with the next step
+    EXPIRE_BUDGET = 64          # entries looked at per batch
+
+
+# ---- one step ---------------------------------------------------------------------------------------------------------
+
+cdef inline bint drop(Packet* p, uint8_t reason) noexcept nogil:
+    p.verdict = DROP
+    p.reason = reason
+    return GONE
+
+
+cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
+    """Queue the reply of a REJECT rule, and write the record by which it is known when it crosses OUTPUT.
+
+    The reply inherits the rejected packet's connection, unconfirmed or not: it is RELATED in the reply direction, as the
+    kernel's nf_ct_attach makes it.
+    """
+    cdef uint8_t kind = e.c.data[e.c.effect]
+    cdef uint32_t outcome = reject(p, kind, &e.c, e.outbox, e.icmp), proto, thoff
+    cdef OutPacket* reply
+    cdef uint64_t key, check
+    cdef InFlight* r
+    e.stats.rejects[outcome] += 1
+    if p.trace:
+        trace(&e.c, p, TRACE_REJECT, NO_CHAIN, e.c.rule, NO_TEST, outcome)
+    if outcome != REJECT_SENT or not (e.attached >> OUTPUT) & 1:
+        return
+    reply = &e.outbox.packets[e.outbox.n_packets - 1]
+    thoff = 20 if reply.family == IPV4 else 40
+    proto = reply.data[9] if reply.family == IPV4 else reply.data[6]
+    inflight_key(reply.data, reply.len, reply.family, thoff, <uint8_t>proto, True, &key, &check)
+    r = inflight_write(e.inflight, key, check)
+    if r == NULL:
+        return
+    fill_record(r, p)
+    r.own = 1
+    r.done = 0
+    e.inflight.own_count += 1
+    if p.conn:
+        conntrack_hold(e.conntrack, p.conn)
+        r.ctinfo = CT_RELATED_REPLY if direction_of(p.ctinfo) != REPLY else CT_RELATED
+
+
+cdef inline void fill_record(InFlight* r, const Packet* p) noexcept nogil:
+    r.conn = p.conn
+    r.secmark = p.secmark
+    r.serial = p.serial
+    r.ctinfo = p.ctinfo
+    r.done = p.step
+    r.trace = p.trace
+    r.zone = p.zone
+    r.zone_dir = p.zone_dir
+
+
+cdef inline bint run_table(EngineState* e, Packet* p, uint32_t table) noexcept nogil:
+    """Walk the table's chain of the current hook."""
+    cdef uint32_t chain = e.c.program.base[family_index(p.family)][table][e.c.hook], outcome
+    if chain == NO_CHAIN:
+        return ON
+    e.c.table = table
+    e.c.hotdrop = 0
+    outcome = run_chain(&e.c, p, chain)
+    if outcome == ACCEPT:
+        return ON
+    if outcome == DROP:
+        return drop(p, REASON_NONE)
+    if outcome == OUTCOME_REJECT:
+        send_reject(e, p)
+        return drop(p, REASON_REJECTED)
+    if outcome == OUTCOME_HOTDROP:
+        return drop(p, REASON_HOTDROP)
+    if outcome == OUTCOME_STACK:
+        return drop(p, REASON_STACK)
+    p.verdict = <uint8_t>outcome
+    return GONE
+
+
+cdef inline bint run_conntrack(EngineState* e, Packet* p) noexcept nogil:
+    """Track the packet once: one that carries its connection (loopback, a reply of ours) or is UNTRACKED stays as it is."""
+    if not e.c.program.features[family_index(p.family)] & NEEDS_CONNTRACK:
+        return ON
+    if p.conn == 0 and p.ctinfo != CT_UNTRACKED:
+        p.verdict = ACCEPT
+        conntrack_in(e.conntrack, p, e.c.now, &e.c)
+        if p.verdict == DROP:
+            return GONE
+    if p.trace:
+        trace(&e.c, p, TRACE_CONNTRACK, NO_CHAIN, p.conn, e.conntrack.table.hot[p.conn].status if p.conn else 0, p.ctinfo)
+    return ON
+
+
+cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogil:
+    """The nat table's chain of this hook, for the first packet of a connection only (null binding when no rule acts)."""
+    cdef uint32_t* status
+    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.c.program.base[family_index(p.family)][<uint32_t>NAT][e.c.hook] == NO_CHAIN:
+        return ON
+    status = &e.conntrack.table.hot[p.conn].status
+    if status[0] & done or p.ctinfo == CT_ESTABLISHED or p.ctinfo == CT_ESTABLISHED_REPLY:
+        return ON
+    if run_table(e, p, NAT) == GONE:
+        return GONE
+    status[0] |= done
+    return ON
+
+
+cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
+    """The last step: an unconfirmed connection becomes one that others see."""
+    cdef uint8_t reason
+    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.conntrack.table.hot[p.conn].status & CONFIRMED:
+        return ON
+    if direction_of(p.ctinfo) == REPLY:
+        return ON
+    reason = <uint8_t>conntrack_confirm(e.conntrack, p, e.c.now)
+    if p.trace:
+        trace(&e.c, p, TRACE_CONFIRM, NO_CHAIN, p.conn, NO_TEST, reason)
+    return drop(p, reason) if reason else ON
+
+
+cdef bint run_step(EngineState* e, Packet* p, uint8_t step) noexcept nogil:
+    if step == STEP_RAW:
+        return run_table(e, p, RAW)
+    if step == STEP_CONNTRACK:
+        return run_conntrack(e, p)
+    if step == STEP_MANGLE:
+        return run_table(e, p, MANGLE)
+    if step == STEP_DNAT:
+        return run_nat(e, p, DST_NAT_DONE)
+    if step == STEP_FILTER:
+        return run_table(e, p, FILTER)
+    if step == STEP_SECURITY:
+        return run_table(e, p, SECURITY)
+    if step == STEP_SNAT:
+        return run_nat(e, p, SRC_NAT_DONE)
+    if step == STEP_CONFIRM:
+        return run_confirm(e, p)
+    return ON
+
+
+# ---- one crossing -----------------------------------------------------------------------------------------------------
+
+cdef bint run_hook(EngineState* e, Packet* p, uint8_t hook) noexcept nogil:
+    """Run the steps of one hook, seen as the kernel shows it there: devices by hook, hop count before forwarding."""
+    cdef const uint8_t* step = steps_of(hook)
+    cdef bint early = hook == PREROUTING and p.hook == FORWARD
+    cdef bint going = ON
+    e.c.hook = hook
+    e.c.iif = NULL if hook == OUTPUT else interface_by_index(e.c.host, p.ifin)
+    e.c.oif = NULL if hook == PREROUTING or hook == INPUT else interface_by_index(e.c.host, p.ifout)
+    if early:
+        p.ttl += 1
+    while step[0] != STEP_END and going:
+        going = run_step(e, p, step[0])
+        step += 1
+    if early:
+        p.ttl -= 1
+    p.step |= 1 << hook
+    return going
+
+
+cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept nogil:
+    """Hooks that a packet seen at p.hook has behind it on its path, one bit each."""
+    if p.hook == INPUT or p.hook == FORWARD:
+        return 1 << PREROUTING
+    if p.hook == POSTROUTING:
+        return (1 << PREROUTING) | (1 << FORWARD) if p.ifin else 1 << OUTPUT
+    return 0
+
+
+cdef inline bint run_crossing(EngineState* e, Packet* p) noexcept nogil:
+    """Every step of the path up to here that was not run, and POSTROUTING's when it is not attached."""
+    cdef uint32_t before = path_before(e, p), hook
+    for hook in range(OUTPUT + 1):
+        if (before >> hook) & 1 and not (p.step >> hook) & 1 and run_hook(e, p, <uint8_t>hook) == GONE:
+            return GONE
+    if run_hook(e, p, p.hook) == GONE:
+        return GONE
+    if (p.hook == FORWARD or p.hook == OUTPUT) and not (e.attached >> POSTROUTING) & 1:
+        return run_hook(e, p, POSTROUTING)
+    return ON
+
+
+cdef inline bint crosses_again(const EngineState* e, const Packet* p) noexcept nogil:
+    """True when an accepted packet will be queued to us once more."""
+    cdef const Interface* oif
+    if p.hook == PREROUTING:
+        return (e.attached & ((1 << INPUT) | (1 << FORWARD))) != 0
+    if (p.step >> POSTROUTING) & 1:
+        if p.ifout == 0 or not e.attached & ((1 << PREROUTING) | (1 << INPUT)):
+            return False
+        oif = interface_by_index(e.c.host, p.ifout)
+        return oif != NULL and (oif.flags & IFF_LOOPBACK) != 0
+    return p.hook == FORWARD or p.hook == OUTPUT
+
+
+cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
+    """What we know of a packet from an earlier crossing, if anything."""
+    cdef uint64_t key, check
+    cdef InFlight r
+    cdef uint8_t hook = p.hook
+    p.conn = 0
+    p.ctinfo = CT_INVALID
+    p.step = 0
+    p.own = 0
+    p.zone = p.zone_dir = 0
+    p.secmark = 0
+    p.trace = e.trace_all
+    if e.inflight.count == 0:
+        e.serial += 1
+        p.serial = e.serial
+        return
+    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
+    if not inflight_take(e.inflight, key, check, False, hook, &r):
+        if not (hook == OUTPUT and e.inflight.own_count and take_own(e, p, &r)):
+            e.serial += 1
+            p.serial = e.serial
+            return
+    p.conn = r.conn
+    p.ctinfo = r.ctinfo
+    p.step = r.done
+    p.own = r.own
+    p.zone = r.zone
+    p.zone_dir = r.zone_dir
+    p.secmark = r.secmark
+    p.serial = r.serial
+    p.trace = r.trace | e.trace_all
+    if r.own:
+        e.serial += 1
+        p.serial = e.serial
+
+
+cdef inline bint take_own(EngineState* e, Packet* p, InFlight* r) noexcept nogil:
+    """The record of a reply of our own: its key leaves out what the kernel fills in."""
+    cdef uint64_t key, check
+    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, True, &key, &check)
+    return inflight_take(e.inflight, key, check, True, OUTPUT, r)
+
+
+cdef inline bint remember(EngineState* e, Packet* p) noexcept nogil:
+    """Write the in-flight record of an accepted packet that will cross again."""
+    cdef uint64_t key, check
+    cdef InFlight* r
+    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
+    r = inflight_write(e.inflight, key, check)
+    if r == NULL:
+        return drop(p, REASON_INTERNAL)
+    fill_record(r, p)
+    if p.conn:
+        conntrack_hold(e.conntrack, p.conn)
+    return ON
+
+
+cdef void decide(EngineState* e, Packet* p) noexcept nogil:
+    """A packet or a reassembled datagram at one crossing: sets verdict, reason, dirty."""
+    cdef uint32_t mark = p.mark, priority = p.priority
+    p.verdict = ACCEPT
+    p.reason = REASON_NONE
+    p.dirty = 0
+    p.ct_template = 0
+    p.local = p.hook == OUTPUT or (p.step >> OUTPUT) & 1
+    if p.trace:
+        e.c.hook = p.hook
+        record_packet(&e.c, p, RECORD_PACKET, NO_CHAIN)
+    run_crossing(e, p)
+    if p.mark != mark:
+        p.dirty |= DIRTY_MARK
+    if p.priority != priority:
+        p.dirty |= DIRTY_PRIORITY
+    if p.verdict == ACCEPT and crosses_again(e, p):
+        remember(e, p)
+    if p.trace:
+        trace(&e.c, p, TRACE_END, NO_CHAIN, p.reason, NO_TEST, p.verdict)
+
+
+cdef inline void let_go(EngineState* e, Packet* p) noexcept nogil:
+    """The packet leaves the engine: its own reference on an unconfirmed connection ends."""
+    if p.conn:
+        conntrack_release(e.conntrack, p.conn)
+
+
+cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t at) noexcept nogil:
+    """Judge a reassembled datagram and release its fragments; each is remembered, for it crosses again by itself."""
+    cdef Fragment* f
+    if whole.conn:
+        conntrack_hold(e.conntrack, whole.conn)
+    decide(e, whole)
+    defrag_release(e.defrag, q, whole, e.outbox, at)
+    e.stats.verdicts[whole.verdict] += q.n
+    e.stats.drops[whole.reason] += q.n
+    if whole.verdict == ACCEPT and crosses_again(e, whole):
+        f = q.first
+        while f != NULL:
+            f.facts.conn = whole.conn
+            f.facts.ctinfo = whole.ctinfo
+            f.facts.step = whole.step
+            f.facts.secmark = whole.secmark
+            f.facts.zone = whole.zone
+            f.facts.zone_dir = whole.zone_dir
+            f.facts.trace = whole.trace
+            remember(e, &f.facts)
+            f = f.next
+    let_go(e, whole)
+
+
+cdef void gather(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
+    """A fragment where something tracks: hold it, or judge the datagram that it completes."""
+    cdef Packet whole
+    cdef Datagram* q = NULL
+    cdef uint32_t outcome = defrag_add(e.defrag, p, e.c.now, &whole, &q, e.outbox, at)
+    if p.trace:
+        trace(&e.c, p, TRACE_DEFRAG, NO_CHAIN, NO_CHAIN, NO_TEST, outcome)
+    if outcome == FRAG_PASS:
+        decide(e, p)
+        let_go(e, p)
+    elif outcome >= FRAG_DROP:
+        drop(p, <uint8_t>(outcome & 0xff))
+        let_go(e, p)
+    else:
+        p.verdict = HELD                    # its reference stays with the held copy
+        if outcome == FRAG_WHOLE:
+            decide_datagram(e, &whole, q, at)
+
+
+cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
+    """Packet number `at` of a batch at one crossing."""
+    p.reason = REASON_NONE
+    p.dirty = 0
+    p.release = 0
+    parse(p)
+    e.stats.packets += 1
+    e.stats.bytes += p.total
+    if p.flags & BAD_IP:
+        drop(p, REASON_BAD_IP)
+        return
+    recall(e, p)
+    if p.flags & IS_FRAGMENT and e.c.program.features[family_index(p.family)] & (NEEDS_CONNTRACK | NEEDS_DEFRAG):
+        gather(e, p, at)
+        return
+    decide(e, p)
+    let_go(e, p)
+
+
+# ---- the transport's door ---------------------------------------------------------------------------------------------
+
+cdef inline void take_up(EngineState* e) noexcept nogil:
+    """A batch boundary: run what the control side has handed over since the last one."""
+    cdef ProgramView* view = load_view(&e.next)
+    cdef const void* host = load_host(&e.next_host)
+    if view != e.view:
+        e.view = view
+        e.c.program = view.program
+        e.c.data = <const uint8_t*>view.program + view.program.data
+        e.c.state = view.state
+        e.c.counters = view.counters
+        e.c.stack = view.stack
+    if host != <const void*>e.c.host:
+        e.c.host = <const HostHeader*>host
+    e.attached = e.next_attached
+
+
+cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil:
+    """Judge a batch; see _outbox.pxd for the contract."""
+    cdef EngineState* e = <EngineState*>engine
+    cdef uint32_t i
+    take_up(e)
+    e.c.now = now_ns
+    e.c.wall = wall_ns
+    defrag_bury(e.defrag)
+    if e.defrag.datagrams:
+        defrag_expire(e.defrag, now_ns, e.outbox, 0)
+    for i in range(n):
+        judge(e, &packets[i], i)
+        if packets[i].verdict != HELD:
+            e.stats.verdicts[packets[i].verdict] += 1
+            e.stats.drops[packets[i].reason] += 1
+    conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)
+
+
+cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
+    """The queue sockets were read empty after the last verdict: what is still in flight was refused by the kernel."""
+    cdef EngineState* e = <EngineState*>engine
+    cdef InFlight r
+    take_up(e)
+    defrag_bury(e.defrag)
+    defrag_expire(e.defrag, now_ns, e.outbox, 0)
+    while inflight_take_oldest(e.inflight, &r):
+        e.stats.refused += 1
+        if r.conn:
+            conntrack_release(e.conntrack, r.conn)
+    conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)

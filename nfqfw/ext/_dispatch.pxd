@@ -1,0 +1,99 @@
+"""The two switches of the matcher: opcode -> inline test, opcode -> inline action.  Header-only.
+
+One line per test or action; the order is that of _ops.pxd (a test compares both with the registry).  Cython turns each
+chain of compares on one integer into a C switch.  Info structs are found by offset in the Program's data section.
+"""
+
+from libc.stdint cimport uint32_t
+
+from nfqfw._ops cimport *
+from nfqfw._packet cimport Packet
+from nfqfw._program cimport Context, TestRow
+from nfqfw._record cimport record_packet, trace
+from nfqfw._trace cimport NO_TEST, RECORD_LOG, TRACE_MARK
+from nfqfw.ext.m_conntrack cimport ConntrackInfo, StateInfo, m_conntrack, m_state
+from nfqfw.ext.m_icmp cimport IcmpInfo, m_icmp
+from nfqfw.ext.m_icmp6 cimport m_icmp6
+from nfqfw.ext.m_limit cimport LimitInfo, m_limit
+from nfqfw.ext.m_mark cimport MarkMatchInfo, m_mark
+from nfqfw.ext.m_multiport cimport MultiportInfo, m_multiport
+from nfqfw.ext.m_tcp cimport TcpInfo, m_tcp
+from nfqfw.ext.m_udp cimport UdpInfo, m_udp
+from nfqfw.ext.rule cimport (Address4Info, Address6Info, FragmentInfo, InterfaceInfo, ProtoInfo, rule_dst4, rule_dst6, rule_fragment,
+                             rule_in, rule_out, rule_proto, rule_src4, rule_src6)
+from nfqfw.ext.t_CT cimport t_NOTRACK
+from nfqfw.ext.t_MARK cimport MarkInfo, t_MARK
+from nfqfw.ext.t_TRACE cimport t_TRACE
+
+
+cdef enum:
+    EFFECT_REJECT = 16          # Outcome.OUTCOME_REJECT of _fastpath.pxd
+
+
+cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
+    """Whether one test of a rule is true; may set c.hotdrop."""
+    cdef const void* info = c.data + t.info
+    cdef uint32_t op = t.op
+    if op == OP_SRC4:
+        return rule_src4(p, <const Address4Info*>info, c)
+    elif op == OP_DST4:
+        return rule_dst4(p, <const Address4Info*>info, c)
+    elif op == OP_SRC6:
+        return rule_src6(p, <const Address6Info*>info, c)
+    elif op == OP_DST6:
+        return rule_dst6(p, <const Address6Info*>info, c)
+    elif op == OP_IN:
+        return rule_in(p, <const InterfaceInfo*>info, c)
+    elif op == OP_OUT:
+        return rule_out(p, <const InterfaceInfo*>info, c)
+    elif op == OP_PROTO:
+        return rule_proto(p, <const ProtoInfo*>info, c)
+    elif op == OP_FRAGMENT:
+        return rule_fragment(p, <const FragmentInfo*>info, c)
+    elif op == OP_TCP:
+        return m_tcp(p, <const TcpInfo*>info, c)
+    elif op == OP_UDP:
+        return m_udp(p, <const UdpInfo*>info, c)
+    elif op == OP_ICMP:
+        return m_icmp(p, <const IcmpInfo*>info, c)
+    elif op == OP_ICMP6:
+        return m_icmp6(p, <const IcmpInfo*>info, c)
+    elif op == OP_MULTIPORT:
+        return m_multiport(p, <const MultiportInfo*>info, c)
+    elif op == OP_CONNTRACK:
+        return m_conntrack(p, <const ConntrackInfo*>info, c)
+    elif op == OP_STATE:
+        return m_state(p, <const StateInfo*>info, c)
+    elif op == OP_MARK:
+        return m_mark(p, <const MarkMatchInfo*>info, c)
+    elif op == OP_LIMIT:
+        return m_limit(p, <const LimitInfo*>info, c, c.state + t.state)
+    return False
+
+
+cdef inline uint32_t with_effect(Context* c, uint32_t info, uint32_t action, uint32_t outcome) noexcept nogil:
+    """An action whose effect lies outside the packet: the engine carries it out after the walk."""
+    c.effect = info
+    c.effect_op = action
+    return outcome
+
+
+cdef inline uint32_t act(Context* c, Packet* p, uint32_t action, uint32_t info) noexcept nogil:
+    """Run a target: CONTINUE, a Verdict, or an Outcome."""
+    cdef const void* data = c.data + info
+    cdef uint32_t outcome
+    if action == ACTION_REJECT:
+        return with_effect(c, info, action, EFFECT_REJECT)
+    elif action == ACTION_LOG:
+        record_packet(c, p, RECORD_LOG, c.rule)
+        return CONTINUE
+    elif action == ACTION_MARK:
+        outcome = <uint32_t>t_MARK(p, <const MarkInfo*>data, c)
+        if p.trace:
+            trace(c, p, TRACE_MARK, 0, c.rule, NO_TEST, p.mark)
+        return outcome
+    elif action == ACTION_TRACE:
+        return <uint32_t>t_TRACE(p, data, c)
+    elif action == ACTION_NOTRACK:
+        return <uint32_t>t_NOTRACK(p, data, c)
+    return CONTINUE

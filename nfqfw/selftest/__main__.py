@@ -1,0 +1,84 @@
+"""`python -m nfqfw.selftest record|check|live|case|flow`: what `make oracle` calls."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from nfqfw.selftest import lanes, record
+from nfqfw.selftest.generate import active_features
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m nfqfw.selftest", description=__doc__)
+    parser.add_argument("what", choices=("record", "check", "live", "case", "flow"))
+    parser.add_argument("files", nargs="*", type=Path, help="record, check: the recording; flow: .flow files")
+    parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
+    parser.add_argument("--count", type=int, default=None, help="cases (default: record 20000, live 500)")
+    parser.add_argument("--unsupported", type=Path, help="unsupported.toml: features to leave out")
+    parser.add_argument("--whole", action="store_true", help="case: do not shrink")
+    options = parser.parse_args()
+    return {"record": _record, "check": _check, "live": _live, "case": _case, "flow": _flow}[options.what](options)
+
+
+def _features(options) -> frozenset[str]:
+    if options.files and options.files[0].suffix == ".bin" and options.files[0].exists() and options.what != "record":
+        return frozenset(record.read(options.files[0])[0]["features"])
+    return active_features(options.unsupported)
+
+
+def _record(options) -> int:
+    """Record anew and say what changed."""
+    path = options.files[0]
+    old = list(record.read(path)[1]) if path.exists() else []
+    began = time.monotonic()
+    lanes.record_kernel(path, options.seed, options.count or 20_000, _features(options))
+    new = list(record.read(path)[1])
+    changed = sum(a != b for a, b in zip(old, new, strict=False))
+    print(f"{len(new)} cases in {time.monotonic() - began:.0f} s, {path.stat().st_size} bytes; "
+          f"{changed} of {len(old)} answers differ from the recording before")
+    return 0
+
+
+def _print(report: lanes.Report) -> int:
+    for seed, lines in list(report.different.items())[:50]:
+        print(f"seed {seed}:", *lines[:6], sep="\n    ")
+    print(f"{report.cases} cases, {report.packets} packets, {len(report.different)} differences, {report.seconds:.1f} s")
+    return 1 if report.different else 0
+
+
+def _check(options) -> int:
+    return _print(lanes.check_recording(options.files[0], options.count))
+
+
+def _live(options) -> int:
+    return _print(lanes.both(range(options.seed, options.seed + (options.count or 500)), _features(options)))
+
+
+def _case(options) -> int:
+    print(lanes.show(options.seed, _features(options), not options.whole))
+    return 0
+
+
+def _flow(options) -> int:
+    """Each file on both twins: what the human expects, and whether they are equal."""
+    from nfqfw.selftest.flow import disappointments, read_flow
+    from nfqfw.selftest.kernel import KernelTwin
+    from nfqfw.selftest.ours import OurTwin
+    from nfqfw.selftest.outcome import differences
+
+    bad = 0
+    with KernelTwin(classes=True) as kernel, OurTwin() as ours:
+        for case in [case for path in options.files for case in read_flow(path)]:
+            theirs, mine = kernel.run(case, states=True), ours.run(case, states=True)
+            lines = [f"kernel: {d}" for d in disappointments(case, theirs)] + [f"nfqfw:  {d}" for d in disappointments(case, mine)]
+            lines += differences(theirs, mine)
+            bad += bool(lines)
+            print(case.name, "ok" if not lines else "", *lines, sep="\n    " if lines else " ")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Ways to run cases: record the kernel, check a recording, both twins side by side."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nfqfw.selftest import record
+from nfqfw.selftest.case import Case
+from nfqfw.selftest.flow import write_flow
+from nfqfw.selftest.generate import GENERATOR, make_case
+from nfqfw.selftest.minimise import Minimiser
+from nfqfw.selftest.outcome import differences
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run found."""
+
+    cases: int = 0
+    packets: int = 0
+    seconds: float = 0.0
+    different: dict[int, list[str]] = field(default_factory=dict)       # seed -> what differs
+    seen: Counter = field(default_factory=Counter)                      # opcodes, verdicts, reasons, classes that were hit
+
+    def add(self, other: Report) -> None:
+        self.cases += other.cases
+        self.packets += other.packets
+        self.different.update(other.different)
+        self.seen.update(other.seen)
+
+
+def record_kernel(path: Path, first: int, count: int, features: frozenset[str], progress: Callable[[str], None] = print) -> None:
+    """Ask the kernel `count` cases and write its answers."""
+    from nfqfw.selftest.kernel import KernelTwin
+
+    header = {"generator": GENERATOR, "features": sorted(features), "first": first, "count": count,
+              "kernel": os.uname().release, "date": datetime.date.today().isoformat()}
+    with KernelTwin() as kernel:
+        def answers() -> Iterator[record.Answer]:
+            for seed in range(first, first + count):
+                yield record.answer_of(kernel.run(make_case(seed, features)))
+                if (seed - first + 1) % 1000 == 0:
+                    progress(f"{seed - first + 1} cases recorded")
+
+        record.write(path, header, answers())
+
+
+def check_recording(path: Path, limit: int | None = None, part: int = 0, parts: int = 1) -> Report:
+    """Run a recording's cases (every parts-th, from the part-th) on our twin."""
+    from nfqfw.selftest.ours import OurTwin
+
+    header, answers = record.read(path)
+    if header["generator"] != GENERATOR:
+        raise ValueError(f"{path.name} was made by generator {header['generator']}, this is {GENERATOR}: make oracle records anew")
+    features = frozenset(header["features"])
+    report, began = Report(), time.monotonic()
+    with OurTwin() as ours:
+        for i, answer in enumerate(answers):
+            if limit is not None and i >= limit:
+                break
+            if i % parts != part:
+                continue
+            seed = header["first"] + i
+            found = one(ours, make_case(seed, features), answer, report)
+            if found:
+                report.different[seed] = found
+        report.seen = ours.seen
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def one(ours, case: Case, answer: record.Answer, report: Report) -> list[str]:
+    report.cases += 1
+    report.packets += len(case.steps)
+    try:
+        return record.differs(answer, ours.run(case))
+    except Exception as error:              # noqa: BLE001: whatever the engine's door raises is a difference to show
+        return [f"{type(error).__name__}: {error}"]
+
+
+def both(seeds: Iterable[int], features: frozenset[str], seconds: float = 1e9, ours=None) -> Report:
+    """Run seeds on both twins, side by side, until the time is over."""
+    from nfqfw.selftest.kernel import KernelTwin
+
+    report, began = Report(), time.monotonic()
+    with KernelTwin() as kernel, ours or _ours() as twin:
+        for seed in seeds:
+            if time.monotonic() - began > seconds:
+                break
+            case = make_case(seed, features)
+            report.cases += 1
+            report.packets += len(case.steps)
+            found = differences(kernel.run(case), twin.run(case))
+            if found:
+                report.different[seed] = found
+        report.seen = getattr(twin, "seen", Counter())
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _ours():
+    from nfqfw.selftest.ours import OurTwin
+
+    return OurTwin()
+
+
+def show(seed: int, features: frozenset[str], shrink: bool = True) -> str:
+    """The kernel's full answer beside ours for one seed, and the smallest case that still differs."""
+    from nfqfw.selftest.kernel import KernelTwin
+
+    with KernelTwin() as kernel, _ours() as ours:
+        case = make_case(seed, features)
+        found = differences(kernel.run(case), ours.run(case))
+        if not found or not shrink:
+            return write_flow(case, "\n".join([f"seed {seed}: {'equal' if not found else 'different'}", *found]))
+        small = Minimiser(lambda c: bool(differences(kernel.run(c), ours.run(c)))).smaller(case)
+        return write_flow(small, "\n".join([f"seed {seed}, smallest", *differences(kernel.run(small), ours.run(small))]))

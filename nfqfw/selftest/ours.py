@@ -1,0 +1,229 @@
+"""The twin that is nfqfw: the engine in-process, and around it the little of Linux that lies between the hooks.
+
+Overview.  `RouterModel` is the kernel as far as packets see it: which hooks a packet crosses (local or forwarded, by the lab's
+addresses), the hop count that forwarding takes, reassembly before local delivery of IPv4, where a frame leaves.  It evaluates
+nothing: every verdict, mark and byte comes from the engine.  All five hooks are attached, so each crossing is asked for.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import cache
+
+from nfqfw import compile as compiler
+from nfqfw import packets as door
+from nfqfw._conntrack import ConntrackTable
+from nfqfw._engine import Engine, LoadedProgram
+from nfqfw.host import Host
+from nfqfw.rules import check, load
+from nfqfw.selftest.case import Case, Step
+from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, generated, normal_packet, with_marks
+from nfqfw.selftest.packets import IPV4, build, checksum
+from nfqfw.selftest.reassembly import Reassembly
+
+LO, ETH0, ETH1 = 1, 2, 3
+LINKS = {"client": ETH0, "server": ETH1}
+POINTS = {ETH0: "client", ETH1: "server"}
+START = 10**12                  # ns: CLOCK_MONOTONIC of the first case
+BETWEEN_CASES = 10**13          # ns: longer than any time-out, so that nothing of a case is left in the next
+PACKET_NS = 100_000             # between two packets of a case without a delay
+LONGEST = 600 * 10**9
+
+
+@dataclass(slots=True)
+class Flying:
+    """A packet between two crossings."""
+
+    data: bytes
+    hook: int
+    ifin: int = 0
+    ifout: int = 0
+    mark: int = 0
+    uid: int | None = None
+    datagram: int = 0           # fragments of one reassembled datagram leave as one
+
+
+@cache
+def lab_host() -> Host:
+    """The router of the kernel's twin as a Host snapshot: same addresses, ICMP rate limits off."""
+    return Host.offline(
+        {
+            "lo": ["127.0.0.1/8", "::1/128"],
+            "eth0": ["10.0.1.1/24", "2001:db8:1::1/64"],
+            "eth1": ["10.0.2.1/24", "2001:db8:2::1/64"],
+        },
+        routes=["10.1.0.0/16 via 10.0.1.2 dev eth0", "10.2.0.0/16 via 10.0.2.2 dev eth1", "192.0.2.0/24 via 10.0.2.2 dev eth1",
+                "2001:db8:a::/64 via 2001:db8:1::2 dev eth0", "2001:db8:b::/64 via 2001:db8:2::2 dev eth1",
+                "2001:db8:ffff::/64 via 2001:db8:2::2 dev eth1"],
+        sysctls={"net.ipv4.icmp_ratelimit": 0, "net.ipv4.icmp_ratemask": 0, "net.ipv6.icmp.ratelimit": 0},
+    )
+
+
+_LOCAL = {IPV4: {bytes((10, 0, 1, 1)), bytes((10, 0, 2, 1)), bytes((127, 0, 0, 1)), bytes((10, 0, 1, 255)), bytes((10, 0, 2, 255))},
+          10: {bytes.fromhex("20010db8000100000000000000000001"), bytes.fromhex("20010db8000200000000000000000001"),
+               b"\0" * 15 + b"\1"}}
+_ROUTES = {IPV4: ((bytes((10, 0, 1)), ETH0), (bytes((10, 1)), ETH0), (bytes((10, 0, 2)), ETH1), (bytes((10, 2)), ETH1),
+                  (bytes((192, 0, 2)), ETH1)),
+           10: ((bytes.fromhex("20010db8000a0000"), ETH0), (bytes.fromhex("20010db8000b0000"), ETH1),
+                (bytes.fromhex("20010db800010000"), ETH0), (bytes.fromhex("20010db800020000"), ETH1),
+                (bytes.fromhex("20010db8ffff0000"), ETH1))}
+
+
+def route(data: bytes, family: int) -> int:
+    """Interface by which a packet to its destination leaves; LO for the router's own addresses, 0 for no route."""
+    target = data[16:20] if family == IPV4 else data[24:40]
+    if target in _LOCAL[family]:
+        return LO
+    return next((link for prefix, link in _ROUTES[family] if target.startswith(prefix)), 0)
+
+
+class OurTwin:
+    """The engine, asked as the kernel would ask it.  `run(case)` gives our Outcome."""
+
+    def __init__(self) -> None:
+        self.table = ConntrackTable(4096)
+        self.host = lab_host()
+        self.engine = Engine(self.table, self.host.block)
+        self.now = START
+        self.reassembly = Reassembly()
+
+    def __enter__(self) -> OurTwin:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def run(self, case: Case, states: bool = False) -> Outcome:
+        self.now += BETWEEN_CASES
+        self.engine.idle(self.now)
+        self.engine.take_released()
+        self.table.flush()
+        self._settings(case.settings)
+        self.loaded = LoadedProgram(program_of(case))
+        self.engine.load(self.loaded)
+        self.reassembly = Reassembly()
+        self.family = case.family
+        outcome = Outcome()
+        for step in case.steps:
+            self.now += int(step.delay * 1e9) or PACKET_NS
+            self._step(step, outcome)
+            if states:
+                outcome.states.append(self.connections())
+        outcome.counters = counters_of(self.loaded)
+        outcome.connections = self.connections()
+        return outcome
+
+    def connections(self) -> list[Connection]:
+        return sorted(connection_of(entry) for entry in self.table.list(self.now))
+
+    def _settings(self, settings: dict[str, str]) -> None:
+        for name, old in getattr(self, "_changed", {}).items():
+            self.table.set(name, old)
+        self._changed = {name: self.table.get(name) for name in settings if name.startswith("nf_conntrack")}
+        for name in self._changed:
+            self.table.set(name, int(settings[name]))
+
+    # ---- one packet ---------------------------------------------------------------------------------------------
+
+    def _step(self, step: Step, outcome: Outcome) -> None:
+        data = build(step.packet, self.family)
+        if step.point == "local":
+            first = Flying(data, door.OUTPUT, ifout=route(data, self.family), uid=0)
+        else:
+            first = Flying(data, door.PREROUTING, ifin=LINKS[step.point])
+        self.emitted: list[Emitted] = []
+        self.marks: list[int] = []
+        self.datagrams: set[int] = set()
+        self.ctclass = ""
+        self.waiting = [first]
+        while self.waiting:
+            self._cross(self.waiting.pop(0))
+        outcome.classes.append(self.ctclass)
+        frames = [e for e in self.emitted if e.point != "input"]
+        outcome.steps.append(with_marks(frames, self.marks) + [e for e in self.emitted if e.point == "input"])
+
+    def _cross(self, p: Flying) -> None:
+        """One crossing; what comes out of it goes to the front of `waiting` (accepted) or to its end (our replies)."""
+        self._held[id(p) & 0xffffffff] = p
+        crossing = door.PacketIn(p.data, p.hook, p.ifin, p.ifout, self.family, mark=p.mark, uid=p.uid, id=id(p) & 0xffffffff)
+        decision = self.engine.one(crossing, self.now, 0)
+        if not self.ctclass and p.hook in (door.PREROUTING, door.OUTPUT):
+            self.ctclass = decision.ctstate
+        on: list[Flying] = []
+        number = len(self._held) + self.now
+        for ident, verdict, data, mark, _reason in self.engine.take_released():
+            held = self._held.pop(ident)
+            if verdict == door.ACCEPT:
+                on += self._after(Flying(data or held.data, held.hook, held.ifin, held.ifout, mark, held.uid, number))
+        if decision.verdict == door.ACCEPT:
+            on += self._after(Flying(decision.data or p.data, p.hook, p.ifin, p.ifout, decision.mark, p.uid, p.datagram))
+        if decision.verdict != door.HELD:
+            self._held.pop(id(p) & 0xffffffff, None)
+        replies = [Flying(data, door.OUTPUT, ifout=route(data, self.family)) for _, data, _ in self.engine.take_replies()]
+        self.waiting[:0] = replies + on
+
+    _held: dict[int, Flying] = {}
+
+    def _after(self, p: Flying) -> list[Flying]:
+        """What Linux does with an accepted packet behind a hook: the next crossing, or its end."""
+        if p.hook == door.PREROUTING:
+            out = route(p.data, self.family)
+            if out == LO:
+                return self._to_input(p)
+            return [Flying(forwarded(p.data, self.family), door.FORWARD, p.ifin, out, p.mark, None, p.datagram)] if out else []
+        if p.hook in (door.FORWARD, door.OUTPUT):
+            return [Flying(p.data, door.POSTROUTING, p.ifin, p.ifout, p.mark, p.uid, p.datagram)]
+        if p.hook == door.INPUT:
+            self._emit("input", p)
+            return []
+        if p.ifout == LO:
+            return [Flying(p.data, door.PREROUTING, LO, 0, p.mark, None, p.datagram)]
+        if not p.datagram or p.datagram not in self.datagrams:
+            self.marks.append(p.mark)
+            self.datagrams.add(p.datagram)
+        self._emit(POINTS[p.ifout], p)
+        return []
+
+    def _to_input(self, p: Flying) -> list[Flying]:
+        data = self.reassembly.add(p.data) if self.family == IPV4 else p.data
+        return [Flying(data, door.INPUT, p.ifin, 0, p.mark, None)] if data else []
+
+    def _emit(self, point: str, p: Flying) -> None:
+        data = normal_packet(p.data, self.family, generated(p.data, self.family))
+        self.emitted.append(Emitted(point, data, p.mark if point == "input" else 0))
+
+
+def forwarded(data: bytes, family: int) -> bytes:
+    """The packet with one hop less, as ip_forward leaves it."""
+    if family != IPV4:
+        return data[:7] + bytes((data[7] - 1,)) + data[8:]
+    head = bytearray(data[:(data[0] & 15) * 4])
+    head[8] -= 1
+    head[10:12] = b"\0\0"
+    struct.pack_into(">H", head, 10, checksum(bytes(head)))
+    return bytes(head) + data[len(head):]
+
+
+def program_of(case: Case) -> compiler.Program:
+    ruleset = load(case.whole_rules(), case.name, case.family)
+    check(ruleset)
+    return compiler.compile_rulesets([ruleset])
+
+
+def counters_of(loaded: LoadedProgram) -> Counters:
+    program, values = loaded.program, loaded.counters_list()
+    out: Counters = {(c.table, c.chain.name): [] for c in program.chains}
+    for row, chain in enumerate(program.rule_chain):
+        info = program.chains[chain]
+        out[(info.table, info.chain.name)].append(values[row])
+    for info in program.chains:
+        if info.policy_counter != compiler.NONE:
+            out[(info.table, info.chain.name)].append(values[info.policy_counter])
+    return out
+
+
+def connection_of(entry) -> Connection:
+    """Our table's entry in the terms of both twins."""
+    ends = [(t.src, t.dst, t.sport, t.dport) for t in (entry.original, entry.reply)]
+    return Connection(entry.proto, *ends, entry.status, entry.state or "", entry.timeout, entry.mark, entry.zone)
