@@ -107,7 +107,8 @@ class NfqfwFirewall:
         argv = [sys.executable, *self.python, "run", str(files[0]), "--rules6", str(files[1]), "--json", *self.options]
         said = self.directory / "stderr"
         with open(said, "w") as errors:
-            self.process = self.host.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT)
+            self.process = self.host.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT,
+                                           env=os.environ | {"PYTHONPATH": str(ROOT)})
         deadline = time.monotonic() + START_SECONDS
         while READY not in said.read_text():
             assert self.process.poll() is None and time.monotonic() < deadline, f"nfqfw run did not start: {said.read_text()}"

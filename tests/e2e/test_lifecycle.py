@@ -151,40 +151,56 @@ def test_a_second_run_is_refused_and_the_first_goes_on(lab, firewall, tmp_path):
 
 
 def test_sigkill_of_the_demo_leaves_no_process_and_no_namespace():
-    before = _namespaces()
     demo = subprocess.Popen([sys.executable, "-m", "nfqfw", "demo", "--duration", "30", "--json"], cwd=ROOT, stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)
     try:
-        _until(lambda: any("nfqfw run" in words for words in _of(_namespaces() - before)), 20)
-        made = _namespaces() - before
-        assert len(made) >= 2
+        _until(lambda: any(" run " in words for words in _descendants(demo.pid).values()), 20)
+        family = _descendants(demo.pid)
+        spaces = {_namespace(pid) for pid in family} - {_namespace(os.getpid()), None}
     finally:
-        demo.send_signal(signal.SIGKILL)
+        demo.kill()
         demo.wait()
-    _until(lambda: not (_namespaces() & made), 5)
+    assert len(family) >= 2 and spaces      # the pid namespace's init, nfqfw run, …
+    _until(lambda: all(_namespace(pid) not in spaces for pid in _processes()), 5)
+    _until(lambda: not family.keys() & _living(), 5)
 
 
-def _namespaces() -> set[int]:
-    """Network namespaces that processes are in."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            found.add(os.stat(entry / "ns/net").st_ino)
-        except OSError:
-            continue
+def _processes() -> set[int]:
+    return {int(entry.name) for entry in Path("/proc").glob("[0-9]*")}
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of /proc/pid/stat from the state on; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def _living() -> set[int]:
+    return {pid for pid in _processes() if (fields := _stat(pid)) and fields[0] != "Z"}
+
+
+def _namespace(pid: int) -> int | None:
+    """Inode of the process's network namespace; it has none when it is dead."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return None
+
+
+def _descendants(root: int) -> dict[int, str]:
+    """pid: command line of every process below `root`."""
+    parents = {pid: int(fields[1]) for pid in _processes() if (fields := _stat(pid))}
+    found: dict[int, str] = {}
+    level = {root}
+    while level := {pid for pid, parent in parents.items() if parent in level}:
+        for pid in level:
+            try:
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
     return found
-
-
-def _of(namespaces: set[int]) -> list[str]:
-    """Command lines of the processes in these network namespaces."""
-    lines = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.stat(entry / "ns/net").st_ino in namespaces:
-                lines.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return lines
 
 
 def _until(condition, seconds: float) -> None:
