@@ -73,7 +73,7 @@ class Ct:
 
     def lower(self, use, rule):
         if set(use.values) == {"notrack"}:
-            return Action("notrack", b"", ("conntrack",))
+            return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)
         return Unevaluated("not evaluated yet: CT" + self.save(use))
 
 
@@ -85,4 +85,4 @@ class Notrack:
         return "NOTRACK"
 
     def lower(self, use, rule):
-        return Action("notrack", b"", ("conntrack",))
+        return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)

@@ -151,10 +151,6 @@ class Parser:
     def short_option(self, letter: str, rest: str) -> None:
         takes = SHORT.get(letter)
         if takes is None:
-            self.cluster = ""
-            if self.load_protocol():
-                self.at = self.opt_at
-                return
             raise RuleError(f'unknown option "-{letter}"')
         if takes == NO:
             self.cluster = rest
@@ -166,10 +162,9 @@ class Parser:
     def long_option(self, word: str) -> None:
         name, equals, value = word[2:].partition("=")
         found = self.find_long(name)
+        if found is None and self.load_protocol():
+            found = self.find_long(name)
         if found is None:
-            if self.load_protocol():
-                self.at = self.opt_at
-                return
             raise RuleError(f'unknown option "{word}"')
         draft, opt = found
         if draft is None:
