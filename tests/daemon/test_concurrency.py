@@ -8,39 +8,40 @@ from nfqfw.rules.store import FileStore
 
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")]
 
-WRITERS, COMMANDS = 8, 200
+WRITERS = 8
+LIVE_COMMANDS, STATE_COMMANDS = 200, 40         # of each writer
 
-# one writer: its own chain, and every fourth command on the shared one; 200 commands in one process
-WRITER = f"""
+# one writer: its own chain, and every fourth command on the shared one; all in one process
+WRITER = """
 import sys
 from nfqfw.applet_client import main
-w = int(sys.argv[1])
-codes = [main("iptables", ["-N", f"w{{w}}"])]
-for n in range(1, {COMMANDS}):
-    chain = "shared" if n % 4 == 0 else f"w{{w}}"
-    codes.append(main("iptables", ["-A", chain, "-s", f"10.{{w}}.0.{{n}}", "-j", "ACCEPT"]))
+w, commands = int(sys.argv[1]), int(sys.argv[2])
+codes = [main("iptables", ["-N", f"w{w}"])]
+for n in range(1, commands):
+    chain = "shared" if n % 4 == 0 else f"w{w}"
+    codes.append(main("iptables", ["-A", chain, "-s", f"10.{w}.0.{n}", "-j", "ACCEPT"]))
 sys.exit(any(codes))
 """
 
 
-def expected_rules(writer):
-    own = [f"-A w{writer} -s 10.{writer}.0.{n}/32 -j ACCEPT" for n in range(1, COMMANDS) if n % 4]
-    shared = [f"-A shared -s 10.{writer}.0.{n}/32 -j ACCEPT" for n in range(1, COMMANDS) if n % 4 == 0]
+def expected_rules(writer, commands):
+    own = [f"-A w{writer} -s 10.{writer}.0.{n}/32 -j ACCEPT" for n in range(1, commands) if n % 4]
+    shared = [f"-A shared -s 10.{writer}.0.{n}/32 -j ACCEPT" for n in range(1, commands) if n % 4 == 0]
     return own, shared
 
 
-def check_writers(text):
+def check_writers(text, commands):
     """Every rule of every writer is there once, in the writer's order."""
     lines = text.splitlines()
     for writer in range(1, WRITERS + 1):
-        own, shared = expected_rules(writer)
+        own, shared = expected_rules(writer, commands)
         assert [line for line in lines if line.startswith(f"-A w{writer} ")] == own
         assert [line for line in lines if line.startswith(f"-A shared -s 10.{writer}.")] == shared
-    assert sum(line.startswith("-A ") for line in lines) == WRITERS * (COMMANDS - 1) + 1
+    assert sum(line.startswith("-A ") for line in lines) == WRITERS * (commands - 1) + 1
 
 
-def run_writers(namespace):
-    children = [namespace.python(WRITER, str(writer)) for writer in range(1, WRITERS + 1)]
+def run_writers(namespace, commands):
+    children = [namespace.python(WRITER, str(writer), str(commands)) for writer in range(1, WRITERS + 1)]
     assert [(child.wait(240), child.stdout.read()) for child in children] == [(0, "")] * WRITERS
 
 
@@ -48,8 +49,8 @@ def test_eight_writers_of_a_live_daemon_while_traffic_passes(namespace):
     namespace.nfqfw("iptables", "-N", "shared")
     namespace.nfqfw("iptables", "-A", "INPUT", "-j", "shared")
     ping = namespace.python("import subprocess, sys; sys.exit(subprocess.call(['ping', '-q', '-i', '0.01', '-W', '1', '-c', '500', '127.0.0.1']))")
-    run_writers(namespace)
-    check_writers(namespace.nfqfw("iptables-save"))
+    run_writers(namespace, LIVE_COMMANDS)
+    check_writers(namespace.nfqfw("iptables-save"), LIVE_COMMANDS)
     assert "500 received" in ping.communicate(timeout=60)[0]
 
 
@@ -58,8 +59,8 @@ def test_eight_writers_of_a_state_file(namespace, tmp_path):
     namespace.environment["NFQFW_STATE"] = state
     namespace.nfqfw("iptables", "-N", "shared")
     namespace.nfqfw("iptables", "-A", "INPUT", "-j", "shared")
-    run_writers(namespace)
-    check_writers(namespace.nfqfw("iptables-save"))
+    run_writers(namespace, STATE_COMMANDS)
+    check_writers(namespace.nfqfw("iptables-save"), STATE_COMMANDS)
     store = FileStore(state)
     with store.transaction(False):
         assert len(store.ruleset(2).tables["filter"].chains) == 3 + 1 + WRITERS
