@@ -12,11 +12,11 @@ import argparse
 import sys
 import time
 
-from bench.harness import Bench, Figure, report
+from bench.harness import PAYLOAD, Bench, Figure, report
 from bench.subjects import SUBJECTS
 
 BACKLOG = 40_000
-PAYLOAD = b"18 bytes of data.."
+STRAY = 20                      # packets of the kernel itself (neighbour discovery, MLD) that may wait among the backlog
 DRAIN_SECONDS = 60
 ROWS = [("none", True), ("bare", True), ("nfqfw", True), ("nfqfw", False), ("netfilterqueue", True), ("scapy", True)]
 
@@ -31,7 +31,7 @@ def cpu_per_packet(bench: Bench, name: str, answered: bool, backlog: int) -> flo
             time.sleep(0.02)
             send(flows, backlog)
             waiting, lost = bench.waiting()
-            if waiting != backlog or lost:
+            if not backlog <= waiting <= backlog + STRAY or lost:
                 raise RuntimeError(f"{name}: {waiting} of {backlog} packets queued, {lost} dropped")
             before, sunk = subject.cpu_ns(), bench.delivered()
         drain(bench)
