@@ -3,8 +3,8 @@
     client (CPU 0) ── eth0 firewall eth1 ── server          the subject is pinned to the last CPU, all else to the first
 
 "CPU per packet" is user + system time of the subject's process by its CPU clock (nanoseconds), divided by packets.  The
-kernel charges a process also for what its verdicts set off (routing, the veth pair, the receiver), which is the same for all
-subjects; to keep it small the server counts measured packets at its interface and drops them in raw PREROUTING.
+kernel charges a process also for what its verdicts set off: the rest of the packet's way, the same for all subjects.  `cut_off`
+keeps that small: the kernel's own iptables counts and drops measured packets in POSTROUTING, right behind the hook.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,10 +87,6 @@ class Bench:
         self._sink = self.lab.server.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sink.bind((self.lab.server.address(), PORT))
         self._sink.settimeout(0.5)
-        with tempfile.TemporaryDirectory() as private:
-            self.lab.server.run(["iptables-legacy", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "-m", "length", "--length",
-                                 str(28 + len(PAYLOAD)), "-j", "DROP"], check=True,
-                                env=dict(os.environ, XTABLES_LOCKFILE=f"{private}/lock"))
 
     def __enter__(self) -> Bench:
         return self
@@ -150,6 +146,26 @@ class Bench:
                         return
             flow.send(b"opening")
         raise RuntimeError("a flow was not answered")
+
+    @contextlib.contextmanager
+    def cut_off(self) -> Iterator[Callable[[], int]]:
+        """Measured packets end in the firewall's POSTROUTING inside the block; gives a function that counts them."""
+        rule = ["POSTROUTING", "-p", "udp", "-m", "length", "--length", str(28 + len(PAYLOAD)), "-j", "DROP"]
+
+        def count() -> int:
+            lines = self._iptables("-nvxL", "POSTROUTING").splitlines()
+            return int(next(line for line in lines if "DROP" in line and "length" in line).split()[0])
+
+        self._iptables("-A", *rule)
+        try:
+            yield count
+        finally:
+            self._iptables("-D", *rule)
+
+    def _iptables(self, *arguments: str) -> str:
+        with tempfile.TemporaryDirectory() as private:
+            return self.lab.firewall.run(["iptables-legacy", "-t", "mangle", *arguments], check=True,
+                                         env=dict(os.environ, XTABLES_LOCKFILE=f"{private}/lock")).stdout
 
     def delivered(self) -> int:
         """Packets that the server's interface has received."""
