@@ -19,7 +19,7 @@ LAYERS = (
     ("_nat", "_defrag"),
     ("_fastpath",),
     ("plan", "_pipeline"),
-    ("_engine", "packets"),
+    ("_engine",),
     ("_netlink", "_hostblock"),
     ("_hostjson", "_rtnetlink"),
     ("host", "_nfnetlink"),
