@@ -2,10 +2,11 @@
 
 Overview.  A chain is not a classifier with one answer: a rule may hold its fields and still fail a stateful match, or have
 a target that goes on.  So the primitive is "the next rule from here on that can match", in order.  Every rule of an indexed
-chain lives in the list of one field that is narrow for it (source, destination, destination port, source port), once per
-class of values that it covers, or in the list of the rest.  A packet picks one list per field; each is sorted by rule, and
-its entries carry the hull of all fields, so most candidates are refused in 32 bytes without touching the rule.  What
-remains is merged by rule number and judged by the rule's own tests: the index can be switched off and nothing changes.
+chain lives in one place: in the lists of a field that is narrow for it (source, destination, destination port, source
+port), once per class of values that it covers; or, if it asks for a wide prefix, in the node of that prefix; or in the
+list of the rest.  A packet picks one list per field, the nodes around its addresses, and the rest.  Each list is sorted by
+rule, and its entries carry the hull of all fields, so most candidates are refused in 32 bytes without touching the rule.
+What remains is merged by rule number and judged by the rule's own tests: the index can be switched off and nothing changes.
 
 Which fields of a rule count, and for which packets the index may be asked at all (`indexable`), see _classify.pyx.
 """
@@ -18,7 +19,8 @@ from nfqfw._packet cimport (BAD_CHAIN, CT_INVALID, CT_UNTRACKED, HAS_ICMP, HAS_L
 
 
 cdef enum:
-    LISTS = 5                   # by source, destination, destination port, source port, and the rest
+    LISTS = 21                  # four fields, the rest, and the nodes around both addresses
+    NODE_DEPTH = 8              # nested wide prefixes of one field; a rule deeper down lives in the rest
     LIST_SRC = 0
     LIST_DST = 1
     LIST_DPORT = 2
@@ -48,6 +50,14 @@ cdef struct ClassTable:         # values of a field cut into intervals; class = 
     uint32_t bounds             # offset from the IndexHeader: first value of class 1, 2, ...; 4 or 16 bytes each, sorted
     uint32_t top                # offset of uint32_t[65537]: boundaries below each value of the top 16 bits; 0 = none
     uint32_t lists              # offset of uint32_t[n + 2]: start of each class's list in entries; 0 = nothing lives here
+    uint32_t inner              # offset of uint32_t[n + 1]: innermost node around each class, 0 = none; 0 = there are no nodes
+    uint32_t nodes              # offset of IndexNode[], the first unused
+
+
+cdef struct IndexNode:          # a wide prefix that rules ask for
+    uint32_t parent             # the next prefix around it, 0 = none
+    uint32_t first              # its rules, in entries
+    uint32_t n
 
 
 cdef struct IndexHeader:
@@ -61,8 +71,9 @@ cdef struct IndexHeader:
 
 
 cdef struct Cursors:
-    const IndexEntry* at[5]
-    const IndexEntry* end[5]
+    const IndexEntry* at[21]
+    const IndexEntry* end[21]
+    uint32_t n                  # lists of this packet
     uint32_t src                # the packet's classes
     uint32_t dst
     uint16_t sport
@@ -140,33 +151,50 @@ cdef inline uint32_t class_address(const IndexHeader* h, const ClassTable* t, co
                     (<uint64_t>be32(address) << 32) | be32(address + 4), (<uint64_t>be32(address + 8) << 32) | be32(address + 12))
 
 
-cdef inline void open_list(const IndexHeader* h, Cursors* c, uint32_t which, uint32_t value_class) noexcept nogil:
-    cdef const ClassTable* t = &h.field[which]
-    cdef const IndexEntry* entries = <const IndexEntry*>(<const uint8_t*>h + h.entries)
-    cdef const uint32_t* lists
-    if t.lists == 0:
-        c.at[which] = c.end[which] = entries
-        return
-    lists = <const uint32_t*>(<const uint8_t*>h + t.lists)
-    c.at[which] = entries + lists[value_class]
-    c.end[which] = entries + lists[value_class + 1]
+cdef inline void add_list(Cursors* c, const IndexEntry* first, uint32_t n) noexcept nogil:
+    if n:
+        c.at[c.n] = first
+        c.end[c.n] = first + n
+        c.n += 1
+
+
+cdef inline void add_class(const IndexHeader* h, Cursors* c, const ClassTable* t, uint32_t value_class) noexcept nogil:
+    """The rules that live in this class of a field."""
+    cdef const uint32_t* lists = <const uint32_t*>(<const uint8_t*>h + t.lists)
+    add_list(c, <const IndexEntry*>(<const uint8_t*>h + h.entries) + lists[value_class], lists[value_class + 1] - lists[value_class])
+
+
+cdef inline void add_nodes(const IndexHeader* h, Cursors* c, const ClassTable* t, uint32_t value_class) noexcept nogil:
+    """The rules of every wide prefix around this class."""
+    cdef const IndexNode* nodes = <const IndexNode*>(<const uint8_t*>h + t.nodes)
+    cdef uint32_t node = (<const uint32_t*>(<const uint8_t*>h + t.inner))[value_class]
+    while node:
+        add_list(c, <const IndexEntry*>(<const uint8_t*>h + h.entries) + nodes[node].first, nodes[node].n)
+        node = nodes[node].parent
 
 
 cdef inline void index_open(const IndexHeader* h, const Packet* p, Cursors* c) noexcept nogil:
     """Choose the lists of this packet.  Valid until the packet's addresses or connection class change."""
-    cdef const IndexEntry* entries = <const IndexEntry*>(<const uint8_t*>h + h.entries)
+    c.n = 0
     c.src = class_address(h, &h.field[LIST_SRC], source(p))
     c.dst = class_address(h, &h.field[LIST_DST], destination(p))
     c.sport = p.sport
     c.dport = p.dport
     c.proto = p.proto
     c.ctbit = ct_bit(p.ctinfo)
-    open_list(h, c, LIST_SRC, c.src)
-    open_list(h, c, LIST_DST, c.dst)
-    open_list(h, c, LIST_DPORT, class32(h, &h.field[LIST_DPORT], p.dport) if h.field[LIST_DPORT].lists else 0)
-    open_list(h, c, LIST_SPORT, class32(h, &h.field[LIST_SPORT], p.sport) if h.field[LIST_SPORT].lists else 0)
-    c.at[LIST_REST] = entries + h.rest
-    c.end[LIST_REST] = entries + h.rest + h.n_rest
+    if h.field[LIST_SRC].lists:
+        add_class(h, c, &h.field[LIST_SRC], c.src)
+    if h.field[LIST_DST].lists:
+        add_class(h, c, &h.field[LIST_DST], c.dst)
+    if h.field[LIST_DPORT].lists:
+        add_class(h, c, &h.field[LIST_DPORT], class32(h, &h.field[LIST_DPORT], p.dport))
+    if h.field[LIST_SPORT].lists:
+        add_class(h, c, &h.field[LIST_SPORT], class32(h, &h.field[LIST_SPORT], p.sport))
+    if h.field[LIST_SRC].inner:
+        add_nodes(h, c, &h.field[LIST_SRC], c.src)
+    if h.field[LIST_DST].inner:
+        add_nodes(h, c, &h.field[LIST_DST], c.dst)
+    add_list(c, <const IndexEntry*>(<const uint8_t*>h + h.entries) + h.rest, h.n_rest)
 
 
 cdef inline bint may_match(const IndexEntry* e, const Cursors* c) noexcept nogil:
@@ -181,7 +209,7 @@ cdef inline uint32_t index_next(Cursors* c, uint32_t first) noexcept nogil:
     """The lowest rule row >= first that may match; NO_RULE when there is none."""
     cdef uint32_t best = NO_RULE, i
     cdef const IndexEntry* e
-    for i in range(LISTS):
+    for i in range(c.n):
         e = c.at[i]
         while e < c.end[i] and (e.rule < first or not may_match(e, c)):
             e += 1

@@ -4,16 +4,17 @@ A rule brings a Box: the hull of what it asks of each field, and the exact port 
 front of the first one with a side effect count (a `limit` before a port test must see the packet whatever its port is),
 and only fields that every packet for which the index is asked really has.  compile.py packs the boxes.
 
-Where a rule lives: in the field where the fewest other rules ask the very same, if it covers few classes there; else in
-the rest.  Memory stays within a small multiple of the rules: what would cover more is moved to the rest.
+Where a rule lives: in the field where the fewest other rules ask the very same.  If it covers many classes of an address
+there, in a node that all those classes share; a port range that covers too many is no home.  So memory stays within a
+small multiple of the rules whatever they are.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memcmp, memcpy, memset
 
-from nfqfw._classify cimport (LIST_DPORT, LIST_DST, LIST_REST, LIST_SPORT, LIST_SRC, ClassTable, IndexEntry, IndexHeader, below32,
-                              below128)
+from nfqfw._classify cimport (LIST_DPORT, LIST_DST, LIST_REST, LIST_SPORT, LIST_SRC, NODE_DEPTH, ClassTable, IndexEntry,
+                              IndexHeader, IndexNode, below32, below128)
 
 import struct
 
@@ -21,8 +22,11 @@ BOX = struct.Struct("<16s16s16s16sHHHHBBBBIIII")        # sources, destinations 
 RANGE = struct.Struct("<HH")
 
 cdef enum:
-    COVER_MAX = 256             # classes a rule may cover in the field where it lives
-    COVER_SHARE = 16            # entries per rule, over all of a chain
+    NODE_SRC = 5                # homes besides the lists: a node of the source, of the destination
+    NODE_DST = 6
+    COVER_LIST = 8              # classes of an address from which a rule lives in a node instead
+    NO_NODE = 0xffffffff
+    COVER_PORTS = 64            # classes of a port that a rule may cover
     TOP_FROM = 256              # boundaries from which the top-16-bit table pays
 
 cdef struct Box:                # 92 bytes; BOX
@@ -64,6 +68,11 @@ cdef struct Build:
     uint32_t* crowd[4]          # how many rules ask the very same of the field
     uint8_t* home
     uint32_t* order             # scratch
+    uint64_t* keys[2]           # nodes of an address field: low class << 32 | ~high class, sorted: outer before inner
+    uint32_t n_keys[2]
+    uint32_t* parent[2]         # by node number, which is its place in keys + 1
+    uint32_t n_homes[7]
+    uint32_t n_entries
 
 
 cdef int compare32(const void* a, const void* b) noexcept nogil:
@@ -225,25 +234,104 @@ cdef uint32_t covered(const Build* b, uint32_t which, uint32_t i) noexcept nogil
 
 
 cdef void choose_homes(Build* b) noexcept nogil:
-    """Where each rule lives; LIST_REST when no field is narrow for it or the memory is used up."""
-    cdef uint32_t i, k, cover, best_cover
-    cdef uint64_t cost, best, room = <uint64_t>b.n * COVER_SHARE + 65536
+    """Where each rule lives; LIST_REST when no field is narrow for it."""
+    cdef uint32_t i, k, cover
+    cdef uint64_t cost, best
     for i in range(b.n):
-        best = <uint64_t>b.n                # living in the rest costs every packet a look
-        best_cover = 0
+        best = <uint64_t>b.n * 4            # living in the rest costs every packet a look
         b.home[i] = LIST_REST
         for k in range(4):
             if b.low[k][i] == 0 and b.high[k][i] == b.bounds[k].n:
                 continue                    # asks nothing of this field
             cover = covered(b, k, i)
-            if cover > COVER_MAX or cover > room:
+            if k >= LIST_DPORT and cover > COVER_PORTS:
                 continue
-            cost = <uint64_t>b.crowd[k][i] * 4 + cover
+            cost = <uint64_t>b.crowd[k][i] * 4 + (cover if cover < COVER_LIST else COVER_LIST)
             if cost < best:
                 best = cost
-                best_cover = cover
                 b.home[i] = <uint8_t>k
-        room -= best_cover
+                if k <= LIST_DST and cover > COVER_LIST:
+                    b.home[i] = <uint8_t>(NODE_SRC + k)
+
+
+cdef inline uint64_t node_key(const Build* b, uint32_t which, uint32_t i) noexcept nogil:
+    """Sorts an outer prefix before those inside it."""
+    return (<uint64_t>b.low[which][i] << 32) | <uint32_t>(~b.high[which][i])
+
+
+cdef uint32_t node_of(const Build* b, uint32_t which, uint64_t key) noexcept nogil:
+    cdef uint32_t first = 0, last = b.n_keys[which], middle
+    while first < last:
+        middle = (first + last) >> 1
+        if b.keys[which][middle] < key:
+            first = middle + 1
+        else:
+            last = middle
+    return first + 1
+
+
+cdef void make_nodes(Build* b, uint32_t which) noexcept nogil:
+    """Nodes of an address field and their parents.  Rules of one that is nested too deep, or cuts another, go to the rest."""
+    cdef uint32_t i, n = 0, depth = 0, high, node
+    cdef uint32_t stack[9]
+    cdef uint64_t* keys = b.keys[which]
+    for i in range(b.n):
+        if b.home[i] == NODE_SRC + which:
+            keys[n] = node_key(b, which, i)
+            n += 1
+    qsort(keys, n, 8, compare64)
+    b.n_keys[which] = 0
+    for i in range(n):
+        if b.n_keys[which] and keys[b.n_keys[which] - 1] == keys[i]:
+            continue
+        keys[b.n_keys[which]] = keys[i]
+        b.n_keys[which] += 1
+    for i in range(b.n_keys[which]):
+        while depth and <uint32_t>(keys[i] >> 32) > ~<uint32_t>keys[stack[depth - 1]]:
+            depth -= 1
+        high = ~<uint32_t>keys[i]
+        b.parent[which][i + 1] = stack[depth - 1] + 1 if depth else 0
+        if depth >= NODE_DEPTH or (depth and high > ~<uint32_t>keys[stack[depth - 1]]):
+            b.parent[which][i + 1] = NO_NODE
+            continue
+        stack[depth] = i
+        depth += 1
+    for i in range(b.n):
+        if b.home[i] == NODE_SRC + which:
+            node = node_of(b, which, node_key(b, which, i))
+            if b.parent[which][node] == NO_NODE:
+                b.home[i] = LIST_REST
+
+
+cdef void fill_nodes(const Build* b, uint32_t which, uint32_t* inner, IndexNode* nodes, IndexEntry* entries,
+                     uint32_t* entry) noexcept nogil:
+    """The node table of a field, the innermost node of each class, and the nodes' rules from entries[entry] on."""
+    cdef uint32_t i, k, node, n = b.n_keys[which]
+    memset(nodes, 0, (n + 1) * sizeof(IndexNode))
+    for i in range(b.n):
+        if b.home[i] == NODE_SRC + which:
+            nodes[node_of(b, which, node_key(b, which, i))].n += 1
+    for node in range(1, n + 1):
+        nodes[node].parent = b.parent[which][node] if b.parent[which][node] != NO_NODE else 0
+        nodes[node].first = entry[0]
+        entry[0] += nodes[node].n
+        if b.parent[which][node] == NO_NODE:
+            continue
+        for k in range(<uint32_t>(b.keys[which][node - 1] >> 32), <uint64_t>(<uint32_t>(~<uint32_t>b.keys[which][node - 1])) + 1):
+            inner[k] = node                 # an inner node comes later and writes over the outer one
+        nodes[node].n = 0
+    for i in range(b.n):
+        if b.home[i] == NODE_SRC + which:
+            node = node_of(b, which, node_key(b, which, i))
+            fill_entry(b, i, &entries[nodes[node].first + nodes[node].n])
+            nodes[node].n += 1
+
+
+cdef void count_homes(Build* b) noexcept nogil:
+    cdef uint32_t i
+    for i in range(b.n):
+        b.n_homes[b.home[i]] += 1
+        b.n_entries += covered(b, b.home[i], i) if b.home[i] < LIST_REST else 1
 
 
 cdef inline bint lives_in(const Build* b, uint32_t i, uint32_t which, uint32_t* part, uint32_t* low, uint32_t* high) noexcept nogil:
@@ -332,18 +420,11 @@ cdef inline uint32_t aligned(uint32_t n) noexcept nogil:
 cdef bytes lay_out(Build* b):
     """The index as bytes: header, class tables, lists, entries."""
     cdef IndexHeader h
-    cdef uint32_t n_home[5]
-    cdef uint32_t k, at = aligned(sizeof(IndexHeader)), n_entries = 0
-    cdef uint32_t i
-    cdef uint32_t most = 0
+    cdef uint32_t k, at = aligned(sizeof(IndexHeader)), most = 0
     memset(&h, 0, sizeof(h))
-    memset(n_home, 0, sizeof(n_home))
-    for i in range(b.n):
-        n_home[b.home[i]] += 1
-        n_entries += 1 if b.home[i] == LIST_REST else covered(b, b.home[i], i)
     h.wide = b.wide
     h.n_rules = b.n
-    h.n_rest = n_home[LIST_REST]
+    h.n_rest = b.n_homes[<int>LIST_REST]
     for k in range(4):
         h.field[k].n = b.bounds[k].n
         h.field[k].bounds = at
@@ -351,12 +432,17 @@ cdef bytes lay_out(Build* b):
         if k <= LIST_DST and not b.wide and b.bounds[k].n >= TOP_FROM:
             h.field[k].top = at
             at = aligned(at + 65537 * sizeof(uint32_t))
-        if n_home[k]:
+        if b.n_homes[k]:
             h.field[k].lists = at
             at = aligned(at + (b.bounds[k].n + 2) * sizeof(uint32_t))
+        if k <= LIST_DST and b.n_homes[NODE_SRC + k]:
+            h.field[k].inner = at
+            at = aligned(at + (b.bounds[k].n + 1) * sizeof(uint32_t))
+            h.field[k].nodes = at
+            at = aligned(at + (b.n_keys[k] + 1) * sizeof(IndexNode))
         most = max(most, b.bounds[k].n)
     h.entries = at
-    h.size = at + n_entries * sizeof(IndexEntry)
+    h.size = at + b.n_entries * sizeof(IndexEntry)
     block = bytearray(h.size)
     cdef uint8_t* out = block
     cdef uint32_t* cursor = <uint32_t*>malloc((most + 2) * sizeof(uint32_t))
@@ -378,6 +464,8 @@ cdef void write_out(const Build* b, IndexHeader* h, uint8_t* out, uint32_t* curs
         if h.field[k].lists:
             entry = count_lists(b, k, <uint32_t*>(out + h.field[k].lists), entry)
             fill_lists(b, k, <const uint32_t*>(out + h.field[k].lists), cursor, entries)
+        if h.field[k].inner:
+            fill_nodes(b, k, <uint32_t*>(out + h.field[k].inner), <IndexNode*>(out + h.field[k].nodes), entries, &entry)
     h.rest = entry
     for i in range(b.n):
         if b.home[i] == LIST_REST:
@@ -412,6 +500,11 @@ def build_index(boxes, ranges, uint32_t first_rule, bint wide) -> bytes:
             b.crowd[k] = <uint32_t*>malloc(b.n * sizeof(uint32_t))
             if b.bounds[k].values == NULL or b.low[k] == NULL or b.high[k] == NULL or b.crowd[k] == NULL:
                 raise MemoryError
+        for k in range(2):
+            b.keys[k] = <uint64_t*>malloc((b.n + 1) * sizeof(uint64_t))
+            b.parent[k] = <uint32_t*>malloc((b.n + 2) * sizeof(uint32_t))
+            if b.keys[k] == NULL or b.parent[k] == NULL:
+                raise MemoryError
         b.home = <uint8_t*>malloc(b.n)
         b.order = <uint32_t*>malloc(b.n * sizeof(uint32_t))
         scratch = <uint64_t*>malloc(b.n * sizeof(uint64_t))
@@ -421,6 +514,9 @@ def build_index(boxes, ranges, uint32_t first_rule, bint wide) -> bytes:
             collect(&b)
             count_crowds(&b, scratch)
             choose_homes(&b)
+            make_nodes(&b, LIST_SRC)
+            make_nodes(&b, LIST_DST)
+            count_homes(&b)
         return lay_out(&b)
     finally:
         for k in range(4):
@@ -428,6 +524,9 @@ def build_index(boxes, ranges, uint32_t first_rule, bint wide) -> bytes:
             free(b.low[k])
             free(b.high[k])
             free(b.crowd[k])
+        for k in range(2):
+            free(b.keys[k])
+            free(b.parent[k])
         free(b.home)
         free(b.order)
         free(scratch)
