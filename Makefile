@@ -22,7 +22,8 @@ build: setup .venv/built
 
 # setup.py recompiles what changed and nothing else; the stamp saves its start when nothing did
 .venv/built: $(COMPILED) setup.py pyproject.toml
-	@$(PY) setup.py --quiet build_ext --inplace --parallel 2
+	@echo building what changed
+	@$(PY) setup.py build_ext --inplace --parallel 2 >.venv/build.log 2>&1 || { tail -n 40 .venv/build.log; exit 1; }
 	@touch $@
 
 demo: build

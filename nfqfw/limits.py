@@ -15,6 +15,7 @@ IPV6_HEADERS_MAX = 64           # extension headers walked per packet: ours (the
 QUEUE_LENGTH = 65_535           # packets waiting per queue (NFQA_CFG_QUEUE_MAXLEN)
 RECEIVE_BUFFER_BYTES = 64 << 20 # SO_RCVBUFFORCE of a queue socket
 BATCH_PACKETS = 64              # messages per recvmmsg, verdicts per send
+NETFILTERQUEUE_BYTES = 4_016     # longest packet the NetfilterQueue package delivers (its buffer of 4,096 less 80)
 PAYLOAD_BYTES = 65_531          # largest NFQA_PAYLOAD (nla_len is 16 bit, 4 bytes header)
 OUTBOX_PACKETS = 256            # replies of ours (REJECT) per batch
 DRAIN_SECONDS = 2.0             # time for waiting packets to be judged before our table goes: ours
@@ -34,3 +35,14 @@ FRAGMENT_BYTES = 4 << 20        # held per queue thread, counted as length + 204
 FRAGMENT_OVERHEAD = 2_048
 FRAGMENT_TIMEOUT_V4 = 30        # seconds; ipfrag_time
 FRAGMENT_TIMEOUT_V6 = 60        # seconds; ip6frag_time
+
+# ---- control socket ------------------------------------------------------------------------------------------------
+CONTROL_HEAD_BYTES = 4 << 20    # JSON head of one message: an argv of ARG_MAX (2 MiB), quoted
+CONTROL_CLIENTS = 64            # served at once; more wait in the listen backlog
+CONTROL_BACKLOG = 128           # listen(): clients waiting to be accepted
+CONTROL_CONNECT_SECONDS = 10    # client: until the daemon accepts
+CONTROL_REQUEST_SECONDS = 10    # daemon: until the whole first message is here, and between two parts of any message
+CONTROL_ANSWER_SECONDS = 600    # client: until a command is done (others' commands come first)
+CONTROL_ASK_SECONDS = 3600      # daemon: until the client has read its stdin or resolved a name; no lock is held meanwhile
+DAEMON_START_SECONDS = 20       # until a daemon started by a command answers
+IDLE_CHECK_SECONDS = 2          # an autostarted daemon looks whether its namespace is still in use; ends on the second "no"

@@ -101,9 +101,8 @@ ICMPV6_NAMES = (
     ("redirect", 137, 0, 255),
 )
 
-# syslog levels, RFC 5424 table 2; iptables prints the first name of a number
-SYSLOG_NAMES = (("alert", 1), ("crit", 2), ("debug", 7), ("emerg", 0), ("error", 3), ("info", 6), ("notice", 5),
-                ("panic", 0), ("warning", 4))
+# syslog levels, RFC 5424 table 2, as iptables reads and as it prints them
+SYSLOG_NUMBER = {"alert": 1, "crit": 2, "debug": 7, "emerg": 0, "error": 3, "info": 6, "notice": 5, "panic": 0, "warning": 4}
 SYSLOG_PRINTED = {0: "emerg", 1: "alert", 2: "crit", 3: "error", 4: "warn", 5: "notice", 6: "info", 7: "debug"}
 
 

@@ -9,15 +9,15 @@ from nfqfw.ext.lowering import Test, field
 from nfqfw.ext.names import unsigned
 
 
-def parse_type(text: str, table) -> tuple[int, int, int]:
+def parse_type(text: str, table, protocol: str = "ICMP") -> tuple[int, int, int]:
     """A name (abbreviated as far as it is unique), a type, or type/code: type, lowest and highest code.  The protocol is
-    called ICMP in the errors of both families."""
+    called `protocol` in the errors."""
     lowered = text.lower()
     found = None
     for name, kind, low, high in table:
         if lowered and name.lower().startswith(lowered):
             if found is not None and found[0] != name and lowered not in (name.lower(), found[0].lower()):
-                raise RuleError(f"Ambiguous ICMP type `{text}': `{found[0]}' or `{name}'?")
+                raise RuleError(f"Ambiguous {protocol} type `{text}': `{found[0]}' or `{name}'?")
             if found is None or name.lower() == lowered:
                 found = name, kind, low, high
     if found is not None:
@@ -25,12 +25,12 @@ def parse_type(text: str, table) -> tuple[int, int, int]:
     type_text, slash, code_text = text.partition("/")
     kind = unsigned(type_text, 0, 255)
     if kind is None:
-        raise RuleError(f"Unknown ICMP type `{type_text}'" if slash else f"Unknown ICMP type `{text}'")
+        raise RuleError(f"Unknown {protocol} type `{type_text}'" if slash else f"Unknown {protocol} type `{text}'")
     if not slash:
         return kind, 0, 255
     code = unsigned(code_text, 0, 255)
     if code is None:
-        raise RuleError(f"Unknown ICMP code `{text}'", offset=len(type_text) + 1)
+        raise RuleError(f"Unknown {protocol} code `{text}'", offset=len(type_text) + 1)
     return kind, code, code
 
 

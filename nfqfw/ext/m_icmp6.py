@@ -12,7 +12,7 @@ from nfqfw.protocols import ICMPV6, ICMPV6_NAMES
        families=(10,), only=Only(protocols=(ICMPV6,)))
 class Icmp6:
     def read_type(self, draft, opt, text, env):
-        draft.values["type"] = parse_type(text, ICMPV6_NAMES)
+        draft.values["type"] = parse_type(text, ICMPV6_NAMES, "ICMPv6")
 
     def save(self, use):
         return f"{' !' if 'type' in use.inverted else ''} --icmpv6-type {save_type(use.values['type'])}"

@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple
 
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
-from nfqfw.protocols import SYSLOG_NAMES
+from nfqfw.protocols import SYSLOG_NUMBER
 
 MAX = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFFFFFF, "u64": 0xFFFFFFFFFFFFFFFF}
 
@@ -72,7 +72,9 @@ def read_mark(text, opt, name, env):
     if value is None:
         raise RuleError(f'{name}: bad integer value for option "--{opt.name}", or out of range.\n')
     if mask is None:
-        raise RuleError(f'{name}: bad integer value for option "--{opt.name}", or out of range.\n', offset=len(value_text) + 1)
+        garbage = names.NUMBER.match(mask_text)
+        raise RuleError(f'{name}: trailing garbage after value for option "--{opt.name}".\n' if garbage else
+                        f'{name}: bad integer value for option "--{opt.name}", or out of range.\n', offset=len(value_text) + 1)
     return value, mask
 
 
@@ -128,19 +130,18 @@ def read_protocol(text, opt, name, env):
     if number is None:
         number = names.protocol_number(text.lower())
     if number is None:
-        raise RuleError(f'Protocol {text} does not exist.\n')
+        raise RuleError(f'unknown protocol "{text}" specified')
     return number
 
 
 def read_syslog(text, opt, name, env):
-    """A syslog level by number, or by name as far as it is unique."""
+    """A syslog level by number or name."""
     number = names.unsigned(text, 0, 7)
     if number is not None:
         return number
-    lowered = text.lower()
-    for level_name, level in SYSLOG_NAMES:
-        if lowered and level_name.startswith(lowered):
-            return level
+    level = SYSLOG_NUMBER.get(text)
+    if level is not None:
+        return level
     raise RuleError(f'log level "{text}" unknown\n')
 
 

@@ -151,10 +151,6 @@ class Parser:
     def short_option(self, letter: str, rest: str) -> None:
         takes = SHORT.get(letter)
         if takes is None:
-            self.cluster = ""
-            if self.load_protocol():
-                self.at = self.opt_at
-                return
             raise RuleError(f'unknown option "-{letter}"')
         if takes == NO:
             self.cluster = rest
@@ -166,10 +162,9 @@ class Parser:
     def long_option(self, word: str) -> None:
         name, equals, value = word[2:].partition("=")
         found = self.find_long(name)
+        if found is None and self.load_protocol():
+            found = self.find_long(name)
         if found is None:
-            if self.load_protocol():
-                self.at = self.opt_at
-                return
             raise RuleError(f'unknown option "{word}"')
         draft, opt = found
         if draft is None:
@@ -256,9 +251,9 @@ class Parser:
             raise RuleError("unexpected '!' flag")
         listing = "LS" if letter == "Z" else "Z" if letter in "LS" else ""
         if letter == "Z" and out.zero:
-            raise RuleError("Cannot use -Z with -Z\n")
+            raise RuleError("Cannot use -Z with -Z")
         if out.command and out.command not in listing:
-            raise RuleError(f"Cannot use -{letter} with -{out.command}\n")
+            raise RuleError(f"Cannot use -{letter} with -{out.command}")
         out.at[letter] = self.opt_at
         if letter == "Z" or out.command == "Z":
             out.zero = True
@@ -300,6 +295,7 @@ class Parser:
         new = self.next_plain()
         if new is None:
             raise RuleError("-E requires old-chain-name and new-chain-name")
+        check_chain_name(new, self.family)
         self.out.argument = new
 
     def command_policy(self, letter: str, value: str | None) -> None:
@@ -506,7 +502,7 @@ class Parser:
             codes.add("Z")
         for letter, name, refusing in LIMITED:
             if letter in out.given and all(code in refusing for code in codes):
-                raise RuleError(f"Illegal option `--{name}' with this command\n", index=out.at[letter])
+                raise RuleError(f"Illegal option `--{name}' with this command", index=out.at[letter])
 
     def check_chain(self) -> None:
         out = self.out
@@ -552,9 +548,9 @@ def check_target_name(name: str) -> None:
 def check_chain_name(name: str, family: int) -> None:
     """What -N and -E ask of a new name."""
     if name[:1] in ("-", "!"):
-        raise RuleError(f"chain name not allowed to start with `{name[0]}'\n")
+        raise RuleError(f"chain name not allowed to start with `{name[0]}'")
     if not name or name in STANDARD_TARGETS or find_target(name, family) is not None:
-        raise RuleError("chain name may not clash with target name\n")
+        raise RuleError("chain name may not clash with target name")
     if len(name.encode(errors="surrogateescape")) > CHAIN_NAME_BYTES:
         raise RuleError(f"chain name `{name}' too long (must be under 29 chars)")
     if any(char.isspace() for char in name):
@@ -599,7 +595,7 @@ def make_target(command: Command, is_chain, family: int):
         return None
     if command.goto:
         if not is_chain(name):
-            raise RuleError(f"goto '{name}' is not a chain\n", index=command.at["j"])
+            raise RuleError(f"goto '{name}' is not a chain", index=command.at["j"])
         return Jump(name, True)
     if is_chain(name):
         if command.target is not None:

@@ -93,12 +93,12 @@ class Restorer:
         words = re.split(r"[ \t\n]+", text[1:].lstrip(" \t\n"))
         name = words[0]
         if not name:
-            raise RuleError(f"{self.program}: line {self.line} table name invalid\n")
+            raise RuleError(f"{self.program}: line {self.line} table name invalid")
         if self.options.table and name != self.options.table:
             self.skipping = True
             return
         if name not in BUILTIN_CHAINS:
-            raise RuleError(f"{self.program}: unable to initialize table '{name}'\n", offset=1)
+            raise RuleError(f"{self.program}: unable to initialize table '{name}'", offset=1)
         self.editor = Editor(self.current(name))
         self.editor.changed = True
         self.seen = set()
@@ -129,7 +129,7 @@ class Restorer:
     def declare_chain(self, text: str) -> None:
         words = text[1:].split()
         if not words:
-            raise RuleError(f"{self.program}: line {self.line} chain name invalid\n")
+            raise RuleError(f"{self.program}: line {self.line} chain name invalid")
         name = words[0]
         if len(name.encode(errors="surrogateescape")) > CHAIN_NAME_BYTES:
             raise RuleError(f"Invalid chain name `{name}' ({CHAIN_NAME_BYTES} chars max)", offset=1)
@@ -137,7 +137,7 @@ class Restorer:
         if name not in BUILTIN_CHAINS[editor.name]:
             self.declare_user_chain(name)
         if len(words) < 2:
-            raise RuleError(f"{self.program}: line {self.line} policy invalid\n", offset=1)
+            raise RuleError(f"{self.program}: line {self.line} policy invalid", offset=1)
         self.declare_policy(name, words[1], words[2] if len(words) > 2 else None)
 
     def declare_user_chain(self, name: str) -> None:
@@ -145,7 +145,7 @@ class Restorer:
         if self.options.noflush and name in editor.chains:
             editor.flush(name)
         elif name in editor.chains or name in STANDARD_TARGETS:
-            raise RuleError(f"error creating chain '{name}':File exists\n", offset=1)
+            raise RuleError(f"error creating chain '{name}':File exists", offset=1)
         else:
             editor.new_chain(name, self.file, self.line)
 
@@ -157,13 +157,13 @@ class Restorer:
         if counts_text is not None or self.options.counters:
             found = COUNTS.match(counts_text or "")
             if found is None:
-                raise RuleError(f"invalid policy counters for chain '{name}'\n", offset=1)
+                raise RuleError(f"invalid policy counters for chain '{name}'", offset=1)
             counts = int(found[1]) & (1 << 64) - 1, int(found[2]) & (1 << 64) - 1
         try:
             editor.set_policy(name, policy, counts if self.options.counters else None)
         except RuleError as error:
             what = {"NOBUILTIN": "Bad built-in chain name", "BADPOLICY": "Bad policy name"}[error.errno_name]
-            raise RuleError(f"Can't set policy `{policy}' on `{name}' line {self.line}: {what}\n", code=OTHER_PROBLEM,
+            raise RuleError(f"Can't set policy `{policy}' on `{name}' line {self.line}: {what}", code=OTHER_PROBLEM,
                             offset=1) from None
 
     def rule_line(self, text: str) -> None:
@@ -190,7 +190,7 @@ class Restorer:
         end = text.find("]")
         packets, colon, byte_count = text[1:end].partition(":")
         if end < 0 or not colon:
-            raise RuleError(f"Bad line {self.line}: need ]\n" if end < 0 or not colon else "", offset=0)
+            raise RuleError(f"Bad line {self.line}: need ]")
         for value, what in ((packets, "packet"), (byte_count, "byte")):
             if not value.isdigit() and self.options.counters:
                 raise RuleError(f"-c {what} counter not numeric", offset=1)

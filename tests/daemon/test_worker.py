@@ -87,8 +87,9 @@ def test_unknown_transport_is_an_error():
 class TestLive:
     pytestmark = netns
 
-    def test_filters_between_start_and_stop_and_leaves_nothing(self, lab):
-        with started(lab, AcceptAll(), ["FORWARD"]) as worker:
+    @pytest.mark.parametrize("transport", ["nfnetlink", "netfilterqueue"])
+    def test_filters_between_start_and_stop_and_leaves_nothing(self, lab, transport):
+        with started(lab, AcceptAll(), ["FORWARD"], transport=transport) as worker:
             assert worker.ready.is_set()
             assert ping(lab, 3)
             assert worker.totals()["packets"] >= 5                  # the sixth may still be counted

@@ -34,9 +34,9 @@ class Network:
             self.iptables("-t", table, "-I", chain, "-j", "NFQUEUE", "--queue-num", str(number), family=family)
 
     @contextlib.contextmanager
-    def running(self, engine, number=FORWARD_QUEUE, start=True, **options):
+    def running(self, engine, number=FORWARD_QUEUE, start=True, transport=Queue, **options):
         """An open queue of the firewall with its loop in a thread."""
-        queue = Queue(number, **options)
+        queue = transport(number, **options)
         with self.firewall.entered():
             queue.open()
         queue.use(engine)

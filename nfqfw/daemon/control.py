@@ -1,0 +1,29 @@
+"""The control role: holds the rulesets, runs applet commands on them one at a time."""
+
+from __future__ import annotations
+
+from nfqfw.compile import compile_rulesets
+from nfqfw.daemon.applets import run_applet
+from nfqfw.daemon.live import Evaluator, LiveStore
+from nfqfw.daemon.server import Session
+from nfqfw.rules.model import Ruleset
+
+
+class Control:
+    """Serves the "applet" requests of the control socket on one LiveStore."""
+
+    def __init__(self, evaluator: Evaluator, compile_rulesets=compile_rulesets) -> None:
+        self.store = LiveStore(evaluator, compile_rulesets)
+
+    def commit(self, *rulesets: Ruleset) -> None:
+        """Put checked rulesets in force."""
+        with self.store.transaction(True):
+            self.store.commit({ruleset.family: ruleset for ruleset in rulesets})
+
+    def applet(self, session: Session, head: dict) -> int:
+        """Run the command of one client; its exit code."""
+        tool, argv = head.get("name"), head.get("argv")
+        if not isinstance(tool, str) or not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
+            session.tell({"error": "a request needs a name and a list of words"})
+            return 2
+        return run_applet(tool, argv, self.store, session)

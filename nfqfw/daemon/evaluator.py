@@ -1,0 +1,144 @@
+"""The live evaluator: engines, flow table, host facts and the worker's queue threads, put together for one daemon.
+
+Life-cycle.  Nothing is opened until the first Program that needs a hook: an empty ruleset attaches nothing and needs no rights.
+From then on threads and queues stay until `stop`; which hooks are diverted follows the Program in force.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from nfqfw.daemon.ledger import Count
+from nfqfw.daemon.worker import Worker, copy_range
+from nfqfw.plan import attach_plan
+
+
+class LiveEvaluator:
+    """Judges the packets of the present network namespace.  `options`: see service.Options.
+
+    on_lines(kind, lines) is given the text of LOG rules ("log") and of traced walks ("trace"), in a thread of its own.
+    """
+
+    def __init__(self, options, on_lines: Callable[[str, list[str]], object]) -> None:
+        self.options = options
+        self.on_lines = on_lines
+        self.engines: list = []
+        self.reporters: list = []
+        self.worker: Worker | None = None
+        self.host = None
+        self.table = None
+        self.program = None                             # in force
+        self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
+        self.failure: BaseException | None = None
+        self.lock = threading.Lock()                    # of self.host and self.worker against host changes
+
+    # ---- what LiveStore needs -------------------------------------------------------------------------------------------
+
+    def load(self, program) -> Sequence[Count]:
+        """Judge by `program`; final counts of the one before.  NfqfwError or OSError: the old one stays in force."""
+        hooks = attach_plan(program, self.options.exact)
+        if self.worker is None and not hooks:
+            self.program = program
+            return []
+        from nfqfw._engine import LoadedProgram
+
+        loaded = LoadedProgram(program, self.options.queues)
+        if self.worker is None:
+            self.start(program, loaded, hooks)
+        else:
+            self.announce(program)
+            self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
+        old, self.loaded, self.program = self.loaded, loaded, program
+        return old.counters_list() if old is not None else []
+
+    def counters(self) -> Sequence[Count]:
+        return self.loaded.counters_list() if self.loaded is not None else []
+
+    # ---- life-cycle -----------------------------------------------------------------------------------------------------
+
+    def start(self, program, loaded, hooks: frozenset[str]) -> None:
+        """Open everything and divert; on failure nothing is left and a later command may try again."""
+        from nfqfw._conntrack import ConntrackTable
+        from nfqfw._engine import Engine
+        from nfqfw.host import Host
+        from nfqfw.report.live import Reporter
+
+        self.host = Host.live(self.host_changed)
+        try:
+            self.table = ConntrackTable()
+            self.engines = [Engine(self.table, self.host.block, thread=number) for number in range(self.options.queues)]
+            self.reporters = [Reporter(self.interface_name) for _ in self.engines]
+            self.announce(program)
+            for engine in self.engines:
+                engine.load(loaded)
+                engine.set_trace(self.options.trace)
+            worker = Worker(self.engines, queue=self.options.queue, transport=self.options.transport,
+                            copy_range=copy_range(program, self.host.largest_mtu()), on_records=self.records)
+            worker.start(hooks)
+        except BaseException:
+            self.host.close()
+            self.host, self.table, self.engines, self.reporters = None, None, [], []
+            raise
+        with self.lock:
+            self.worker = worker
+
+    def stop(self) -> None:
+        """Detach, end the threads, close the queues.  Counters and figures stay readable."""
+        with self.lock:
+            worker, host = self.worker, self.host
+        if host is not None:
+            host.close()
+        if worker is not None:
+            worker.stop()
+
+    def check(self) -> None:
+        """Raise what ended a queue thread that nobody stopped: its packets are dropped, and the daemon must say so."""
+        if self.worker is not None and self.worker.failure is not None and self.failure is None:
+            self.failure = self.worker.failure
+            raise self.failure
+
+    # ---- from other threads ---------------------------------------------------------------------------------------------
+
+    def host_changed(self, host) -> None:
+        with self.lock:
+            if self.worker is not None:
+                self.worker.set_host(host.block)
+
+    def records(self, number: int, records: list[bytes]) -> None:
+        for record in records:
+            for kind, lines in self.reporters[number].feed(record):
+                self.on_lines(kind, lines)
+
+    def announce(self, program) -> None:
+        """Let the reporters know the Program before a record can name its rules."""
+        for reporter in self.reporters:
+            reporter.add_program(program)
+
+    def interface_name(self, index: int) -> str:
+        return (self.host.name(index) if self.host is not None else None) or f"if{index}"
+
+    # ---- figures --------------------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict:
+        """Engine.stats() summed over the threads, with the transport's own figures beside it."""
+        from nfqfw.report.totals import add
+
+        stats: dict = {}
+        for engine in self.engines:
+            stats = add(stats, engine.stats())
+        return stats
+
+    def connections(self) -> list[str]:
+        """The flow table as lines, as far as this build prints it."""
+        return []
+
+    def status(self) -> dict:
+        """What is open and diverted now."""
+        return {
+            "hooks": sorted(self.worker.hooks) if self.worker is not None else [],
+            "queues": [self.options.queue + number for number in range(len(self.engines))],
+            "transport": self.options.transport,
+            "transport_totals": self.worker.totals() if self.worker is not None else {},
+            "failure": repr(self.failure) if self.failure is not None else None,
+        }

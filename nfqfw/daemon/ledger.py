@@ -1,0 +1,62 @@
+"""What every rule and policy has counted: the counts it began with, and those of the Program in force.
+
+Overview.  A queue thread counts from zero in each Program.  When a Program is replaced its final counts are folded in here;
+a read adds the live ones.  What goes on counting is told by identity (rules/model.py): a Rule, or the PolicyCount of a
+built-in chain, that is the same object in the new ruleset keeps its counts, a new object starts at what it carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+Count = tuple[int, int]         # packets, bytes
+
+NO_COUNTER = 0xFFFFFFFF
+
+
+class Ledger:
+    """Counts of one Program and of all before it.  Not locked: the control role's lock covers it."""
+
+    def __init__(self) -> None:
+        self.owners: list = []                          # by counter number: Rule or PolicyCount; kept alive, ids are keys
+        self.base: list[Count] = []
+        self.numbers: dict[int, int] = {}               # id(owner) -> counter number
+        self.parked: dict[int, tuple[object, Count]] = {}       # id(owner) -> owner of a ruleset that is not compiled
+
+    def turn(self, program, final: Sequence[Count], parked: Iterable = ()) -> None:
+        """Go over to `program`; `final` is what the one before it counted in all (nothing for the first).
+
+        `parked` are owners that the Program does not count (a ruleset that is empty for the engine) but that go on existing.
+        """
+        total = self.total(final)
+        owners = counter_owners(program)
+        base = [self.carried(owner, total) for owner in owners]
+        self.parked = {id(owner): (owner, self.carried(owner, total)) for owner in parked}
+        self.numbers = {id(owner): number for number, owner in enumerate(owners)}
+        self.owners, self.base = owners, base
+
+    def carried(self, owner, total: list[Count]) -> Count:
+        """Counts an owner brings into a new Program."""
+        number = self.numbers.get(id(owner))
+        if number is not None:
+            return total[number]
+        return self.parked[id(owner)][1] if id(owner) in self.parked else (owner.packets, owner.bytes)
+
+    def total(self, live: Sequence[Count]) -> list[Count]:
+        """Base + live, by counter number."""
+        if not live:
+            return self.base
+        return [(packets + base_packets, size + base_size)
+                for (packets, size), (base_packets, base_size) in zip(live, self.base, strict=True)]
+
+    def by_owner(self, live: Sequence[Count]) -> dict[int, Count]:
+        """Counts of every owner by its id()."""
+        counts = {key: count for key, (_, count) in self.parked.items()}
+        counts.update((id(owner), count) for owner, count in zip(self.owners, self.total(live), strict=True))
+        return counts
+
+
+def counter_owners(program) -> list:
+    """The objects that a Program's counters belong to, by counter number: rules first, then policies."""
+    policies = {chain.policy_counter: chain.chain.count for chain in program.chains if chain.policy_counter != NO_COUNTER}
+    return [*program.rules, *(policies[number] for number in sorted(policies))]

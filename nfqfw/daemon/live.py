@@ -1,0 +1,98 @@
+"""The rulesets in force: the Store (rules/store.py) that applet commands read and change when a daemon runs.
+
+A commit is: whole-table checks were made by the command; compile both families to one Program (which refuses what this build
+cannot evaluate); hand it to the evaluator, which returns when every queue thread judges by it; fold the old counts.  Any
+failure before the hand-over leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from nfqfw.daemon.ledger import Count, Ledger
+from nfqfw.rules.model import Chain, PolicyCount, Ruleset, Table
+
+FAMILIES = (2, 10)
+
+
+class Evaluator(Protocol):
+    """What judges packets by a Program.  Live: `nfqfw.daemon.evaluator`; tests have a counting one."""
+
+    def load(self, program) -> Sequence[Count]:
+        """Judge by `program` from now on, in every thread; returns the final counts of the one before ([] for the first)."""
+
+    def counters(self) -> Sequence[Count]:
+        """(packets, bytes) so far by counter number of the Program in force; [] if it counts nothing."""
+
+
+class LiveStore:
+    """Both rulesets in force, their counts, and the way to change them."""
+
+    def __init__(self, evaluator: Evaluator, compile_rulesets: Callable[[list[Ruleset], int], object]) -> None:
+        self.evaluator = evaluator
+        self.compile = compile_rulesets
+        self.lock = threading.Lock()
+        self.rulesets = {family: Ruleset(family) for family in FAMILIES}
+        self.ledger = Ledger()
+        self.generation = 0
+
+    @contextmanager
+    def transaction(self, write: bool) -> Iterator[None]:
+        """One command at a time, readers too: a listing with counts must not see half of a swap."""
+        with self.lock:
+            yield
+
+    def ruleset(self, family: int) -> Ruleset:
+        return self.rulesets[family]
+
+    def counted(self, family: int) -> Ruleset:
+        return with_counts(self.rulesets[family], self.counts())
+
+    def commit(self, changed: Mapping[int, Ruleset], counted: bool = False) -> dict[int, Ruleset]:
+        """Put these rulesets in force, all at once.  RuleErrors or NfqfwError: nothing has changed."""
+        before = self.rulesets
+        wanted = {**before, **changed}
+        program = self.compile([ruleset for ruleset in wanted.values() if not ruleset.is_empty()], self.generation + 1)
+        final = self.evaluator.load(program)
+        old = {}
+        if counted:
+            counts = self.ledger.by_owner(final)
+            old = {family: with_counts(before[family], counts) for family in changed}
+        self.generation += 1
+        self.rulesets = wanted
+        self.ledger.turn(program, final, owners(ruleset for ruleset in wanted.values() if ruleset.is_empty()))
+        return old
+
+    def counts(self) -> dict[int, Count]:
+        """(packets, bytes) of every Rule and PolicyCount in force, by its id()."""
+        return self.ledger.by_owner(self.evaluator.counters())
+
+
+def owners(rulesets: Iterable[Ruleset]) -> Iterator:
+    """Everything in these rulesets that counts."""
+    for ruleset in rulesets:
+        for table in ruleset.tables.values():
+            for chain in table.chains.values():
+                yield from chain.rules
+                if chain.policy is not None:
+                    yield chain.count
+
+
+def with_counts(ruleset: Ruleset, counts: Mapping[int, Count]) -> Ruleset:
+    """The ruleset with these counts in its rules and policies; for printing only, never to be committed."""
+    return Ruleset(ruleset.family, {
+        name: Table(name, {chain.name: counted_chain(chain, counts) for chain in table.chains.values()})
+        for name, table in ruleset.tables.items()})
+
+
+def counted_chain(chain: Chain, counts: Mapping[int, Count]) -> Chain:
+    rules = []
+    for rule in chain.rules:
+        count = counts.get(id(rule))
+        same = count is None or (count[0] == rule.packets and count[1] == rule.bytes)
+        rules.append(rule if same else rule.with_counts(*count))
+    policy = PolicyCount(*counts.get(id(chain.count), (chain.packets, chain.bytes)))
+    return Chain(chain.name, chain.policy, rules, policy, chain.file, chain.line)

@@ -1,0 +1,66 @@
+"""Applet commands in the client's own process: on a state file, or on the empty ruleset of a namespace without a daemon."""
+
+from __future__ import annotations
+
+import os
+
+from nfqfw.applet_client import converse
+from nfqfw.daemon import wire
+from nfqfw.daemon.applets import run_applet
+from nfqfw.daemon.start import start_daemon
+from nfqfw.daemon.terminal import Terminal, complain
+from nfqfw.errors import NfqfwError
+from nfqfw.rules.model import Ruleset
+from nfqfw.rules.store import FileStore, MemoryStore
+
+AUTOSTARTED = '{"autostarted":true}'
+RESOURCE_PROBLEM = 4
+
+
+def on_state_file(path: str, tool: str, argv: list[str], terminal: Terminal) -> int:
+    """Run the command on FILE and FILE.v6; its exit code."""
+    try:
+        return run_applet(tool, argv, FileStore(path), terminal)
+    except NfqfwError as error:
+        complain(f"{tool}: NFQFW_STATE: {error}")
+        return RESOURCE_PROBLEM
+
+
+class DaemonNeeded(BaseException):
+    """The command changes something: it needs a daemon to keep it.  Not an Exception: the command must not handle it."""
+
+
+class EmptyStore(MemoryStore):
+    """The Store of a namespace where no daemon runs: everything is empty, and it can only stay so."""
+
+    def commit(self, changed: dict[int, Ruleset], counted: bool = False) -> dict[int, Ruleset]:
+        if not all(map(is_pristine, changed.values())):
+            raise DaemonNeeded
+        return super().commit(changed, counted)
+
+
+def is_pristine(ruleset: Ruleset) -> bool:
+    """True if the ruleset has no rule, no user chain and only policies ACCEPT: what a namespace without a daemon has."""
+    return all(chain.policy == "ACCEPT" and not chain.rules for table in ruleset.tables.values() for chain in table.chains.values())
+
+
+def without_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
+    """Answer as an empty ruleset would; a command that changes it starts a daemon, unless NFQFW_AUTOSTART=0."""
+    try:
+        return run_applet(tool, argv, EmptyStore(), terminal)
+    except DaemonNeeded:
+        return through_new_daemon(tool, argv, terminal)
+
+
+def through_new_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
+    if os.environ.get("NFQFW_AUTOSTART") == "0":
+        complain(f"{tool}: no nfqfw daemon runs in this network namespace, and NFQFW_AUTOSTART=0 forbids to start one "
+                 "(start it with nfqfw up -b)")
+        return RESOURCE_PROBLEM
+    try:
+        start_daemon(["--options", AUTOSTARTED])
+        sock = wire.connect()
+    except (NfqfwError, OSError) as error:
+        complain(f"{tool}: cannot start nfqfw: {error}")
+        return RESOURCE_PROBLEM
+    return converse(sock, tool, argv, terminal)

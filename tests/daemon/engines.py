@@ -1,0 +1,54 @@
+"""An evaluator that counts what a test says it counts, instead of judging packets."""
+
+from nfqfw.daemon.ledger import NO_COUNTER
+from nfqfw.errors import NfqfwError
+
+
+class CountingEvaluator:
+    """`hit(owner, packets, size)` makes the Rule or PolicyCount count in the Program in force."""
+
+    def __init__(self):
+        self.program = None
+        self.live = []
+        self.loads = 0
+        self.refuse = None                              # an exception that the next load raises
+        self.stopped = False
+
+    def load(self, program):
+        if self.refuse is not None:
+            error, self.refuse = self.refuse, None
+            raise error
+        final, self.live, self.program = self.live, [(0, 0)] * program.n_counters, program
+        self.loads += 1
+        return final
+
+    def counters(self):
+        return list(self.live)
+
+    def hit(self, owner, packets, size):
+        number = next(n for n, found in self.owners() if found is owner)
+        self.live[number] = (self.live[number][0] + packets, self.live[number][1] + size)
+
+    def owners(self):
+        yield from enumerate(self.program.rules)
+        for chain in self.program.chains:
+            if chain.policy_counter != NO_COUNTER:
+                yield chain.policy_counter, chain.chain.count
+
+    def stop(self):
+        self.stopped = True
+
+    def check(self):
+        pass
+
+    def stats(self):
+        return {}
+
+    def connections(self):
+        return []
+
+    def status(self):
+        return {"hooks": [], "queues": [], "transport": "none", "transport_totals": {}, "failure": None}
+
+
+REFUSAL = NfqfwError("a queue thread did not finish its batch")

@@ -1,0 +1,15 @@
+-j LOG ; = ; OK
+-j LOG --log-level 4 ; -j LOG ; OK
+-j LOG --log-level warning ; -j LOG ; OK
+-j LOG --log-level 0 ; = ; OK
+-j LOG --log-level debug ; -j LOG --log-level 7 ; OK
+-j LOG --log-prefix x ; = ; OK
+-j LOG --log-prefix "a b: " ; = ; OK
+-j LOG --log-prefix aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ; -j LOG --log-prefix aaaaaaaaaaaaaaaaaaaaaaaaaaaaa ; OK
+-j LOG --log-uid --log-macdecode --log-ip-options --log-tcp-options --log-tcp-sequence --log-level 1 --log-prefix x ; -j LOG --log-prefix x --log-level 1 --log-tcp-sequence --log-tcp-options --log-ip-options --log-uid --log-macdecode ; OK
+-j LOG --log-level foo ; log level "foo" unknown ; FAIL
+-j LOG --log-level 8 ; log level "8" unknown ; FAIL
+-j LOG --log-level warn ; log level "warn" unknown ; FAIL
+-j LOG --log-prefix "" ; Argument must have a minimum length of 1 characters ; FAIL
+-j LOG --log-prefix x --log-prefix y ; LOG: option "--log-prefix" can only be used once. ; FAIL
+-j LOG ! --log-uid ; LOG: option "--log-uid" cannot be inverted. ; FAIL

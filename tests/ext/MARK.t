@@ -1,0 +1,11 @@
+-j MARK --set-xmark 0xfeedcafe/0xfeedcafe ; = ; OK
+-j MARK --set-mark 0x10/0xf0 ; -j MARK --set-xmark 0x10/0xf0 ; OK
+-j MARK --set-mark 5 ; -j MARK --set-xmark 0x5/0xffffffff ; OK
+-j MARK --set-mark 1/2 ; -j MARK --set-xmark 0x1/0x3 ; OK
+-j MARK --and-mark 0xff ; -j MARK --set-xmark 0x0/0xffffff00 ; OK
+-j MARK --or-mark 0xff ; -j MARK --set-xmark 0xff/0xff ; OK
+-j MARK --xor-mark 0xff ; -j MARK --set-xmark 0xff/0x0 ; OK
+-j MARK ; MARK: One of the --set-xmark, --{and,or,xor,set}-mark options is required ; FAIL
+-j MARK --set-mark 1 --set-xmark 2 ; MARK: option "--set-xmark" cannot be used together with "--set-mark". ; FAIL
+-j MARK --set-mark 0x1ffffffff ; MARK: bad integer value for option "--set-mark", or out of range. ; FAIL
+-j MARK --and-mark 1/3 ; MARK: bad value for option "--and-mark", or out of range (0-4294967295). ; FAIL

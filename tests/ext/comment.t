@@ -1,0 +1,10 @@
+-m comment --comment x ; = ; OK
+-m comment --comment "a b" ; = ; OK
+-m comment --comment "" ; = ; OK
+-m comment --comment "it's" ; -m comment --comment "it\'s" ; OK
+-m comment --comment "x-y_z:1.0" ; = ; OK
+-m comment --comment 'a"b\c' ; -m comment --comment "a\"b\\c" ; OK
+-m comment --comment aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab ; -m comment --comment aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ; OK
+-m comment ; comment: option "--comment" must be specified ; FAIL
+-m comment ! --comment x ; comment: option "--comment" cannot be inverted. ; FAIL
+-m comment --comment x --comment y ; comment: option "--comment" can only be used once. ; FAIL

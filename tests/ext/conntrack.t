@@ -1,0 +1,51 @@
+-m conntrack --ctstate NEW ; = ; OK
+-m conntrack ! --ctstate NEW,RELATED ; = ; OK
+-m conntrack --ctstate INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED,SNAT,DNAT ; = ; OK
+-m conntrack --ctstate dnat,new ; -m conntrack --ctstate NEW,DNAT ; OK
+-m conntrack --ctproto tcp ; -m conntrack --ctproto 6 ; OK
+-m conntrack ! --ctproto 255 ; = ; OK
+-m conntrack --ctstatus NONE ; = ; OK
+-m conntrack --ctstatus EXPECTED,SEEN_REPLY,ASSURED,CONFIRMED ; = ; OK
+-m conntrack ! --ctstatus ASSURED ; = ; OK
+-m conntrack --ctexpire 0 ; = ; OK
+-m conntrack ! --ctexpire 4:8 ; = ; OK
+-m conntrack --ctexpire 9: ; -m conntrack --ctexpire 9:4294967295 ; OK
+-m conntrack --ctexpire 9:4 ; reversed ; FAIL ; 1.8.9: -m conntrack --ctexpire 9:4
+-m conntrack --ctdir original ; -m conntrack --ctdir ORIGINAL ; OK
+-m conntrack --ctdir REPLY ; = ; OK
+-m conntrack --ctorigsrcport 1 ; = ; OK
+-m conntrack ! --ctorigsrcport 1:2 ; = ; OK
+-m conntrack --ctorigdstport 1:65535 ; = ; OK
+-m conntrack ! --ctorigdstport 53 ; = ; OK
+-m conntrack --ctreplsrcport 0 ; = ; OK
+-m conntrack ! --ctreplsrcport 9 ; = ; OK
+-m conntrack --ctrepldstport 9 ; = ; OK
+-m conntrack ! --ctrepldstport 9 ; = ; OK
+-m conntrack --ctexpire 4 --ctdir REPLY --ctstatus ASSURED --ctorigsrcport 9 --ctproto 17 --ctstate NEW ; -m conntrack --ctstate NEW --ctproto 17 --ctorigsrcport 9 --ctstatus ASSURED --ctexpire 4 --ctdir REPLY ; OK
+-m conntrack --ctstate FOO ; Bad ctstate "FOO" ; FAIL
+-m conntrack --ctstatus FOO ; Bad ctstatus "FOO" ; FAIL
+-m conntrack --ctdir x ; conntrack: Bad value for "--ctdir" option: "x" ; FAIL
+-m conntrack --ctexpire a:4 ; conntrack: bad value for option "--ctexpire" near "a:4", or out of range (0-4294967295). ; FAIL
+-m conntrack --ctexpire 4:a ; conntrack: bad value for option "--ctexpire" near "a", or out of range (0-4294967295). ; FAIL
+-m conntrack --ctorigsrcport foo ; Port "foo" does not resolve to anything. ; FAIL
+-m conntrack --ctproto foo ; unknown protocol "foo" specified ; FAIL
+-m conntrack ; conntrack: At least one option is required ; FAIL
+@ filter INPUT 4
+-m conntrack --ctorigsrc 1.2.3.4 ; = ; OK
+-m conntrack ! --ctorigsrc 1.2.3.0/24 ; = ; OK
+-m conntrack --ctorigdst 1.2.3.4/255.0.255.0 ; = ; OK ; 1.8.9: -m conntrack --ctorigdst 1.2.3.4
+-m conntrack --ctorigdst 1.2.3.4/12 ; = ; OK
+-m conntrack ! --ctorigdst 1.2.3.4 ; = ; OK
+-m conntrack --ctreplsrc 1.2.3.4 ; = ; OK
+-m conntrack ! --ctreplsrc 1.2.3.4 ; = ; OK
+-m conntrack --ctrepldst 1.2.3.4/8 ; = ; OK
+-m conntrack ! --ctrepldst 1.2.3.4 ; = ; OK
+@ filter INPUT 6
+-m conntrack --ctorigsrc 2001:db8::1 ; = ; OK
+-m conntrack ! --ctorigsrc 2001:db8::/32 ; = ; OK
+-m conntrack --ctorigdst ::1 ; = ; OK
+-m conntrack ! --ctorigdst ::1 ; = ; OK
+-m conntrack --ctreplsrc ::1 ; = ; OK
+-m conntrack ! --ctreplsrc ::1 ; = ; OK
+-m conntrack --ctrepldst ::1 ; = ; OK
+-m conntrack ! --ctrepldst ::1 ; = ; OK

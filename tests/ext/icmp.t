@@ -1,0 +1,19 @@
+@ filter INPUT 4
+-p icmp -m icmp --icmp-type any ; = ; OK
+-p icmp --icmp-type 8 ; -p icmp -m icmp --icmp-type 8 ; OK
+-p icmp ! --icmp-type echo-request ; -p icmp -m icmp ! --icmp-type 8 ; OK
+-p icmp --icmp-type ping ; -p icmp -m icmp --icmp-type 8 ; OK
+-p icmp --icmp-type host-unr ; -p icmp -m icmp --icmp-type 3/1 ; OK
+-p icmp --icmp-type TOS-host-redirect ; -p icmp -m icmp --icmp-type 5/3 ; OK
+-p icmp --icmp-type time-exceeded ; -p icmp -m icmp --icmp-type 11 ; OK
+-p icmp --icmp-type 0 ; -p icmp -m icmp --icmp-type 0 ; OK
+-p icmp --icmp-type 255/3 ; -p icmp -m icmp --icmp-type any ; OK
+-p icmp --icmp-type 3/255 ; -p icmp -m icmp --icmp-type 3/255 ; OK
+-p icmp --icmp-type 300 ; Unknown ICMP type `300' ; FAIL
+-p icmp --icmp-type nosuch ; Unknown ICMP type `nosuch' ; FAIL
+-p icmp --icmp-type 3/300 ; Unknown ICMP code `3/300' ; FAIL
+-p icmp --icmp-type e ; Ambiguous ICMP type `e': `echo-reply' or `echo-request'? ; FAIL
+-p icmp -m icmp ; icmp: option "--icmp-type" must be specified ; FAIL
+-p icmp --icmp-type 1 --icmp-type 2 ; icmp: option "--icmp-type" can only be used once. ; FAIL
+--icmp-type 8 ; unknown option "--icmp-type" ; FAIL
+-m icmp --icmp-type 8 ; Invalid argument ; FAIL

@@ -1,0 +1,12 @@
+@ filter INPUT 6
+-p ipv6-icmp -m icmp6 --icmpv6-type 128 ; = ; OK
+-p icmpv6 --icmpv6-type echo-reply ; -p ipv6-icmp -m icmp6 --icmpv6-type 129 ; OK
+-p 58 ! --icmpv6-type no-route ; -p ipv6-icmp -m icmp6 ! --icmpv6-type 1/0 ; OK
+-p icmpv6 -m icmpv6 --icmpv6-type 1/6 ; -p ipv6-icmp -m icmp6 --icmpv6-type 1/6 ; OK
+-p icmpv6 --icmpv6-type neighbor-solicitation ; -p ipv6-icmp -m icmp6 --icmpv6-type 135 ; OK
+-p icmpv6 --icmpv6-type redirect ; -p ipv6-icmp -m icmp6 --icmpv6-type 137 ; OK
+-p icmpv6 --icmpv6-type 255 ; -p ipv6-icmp -m icmp6 --icmpv6-type 255 ; OK
+-p icmpv6 --icmpv6-type nosuch ; Unknown ICMPv6 type `nosuch' ; FAIL
+-p icmpv6 --icmpv6-type 256 ; Unknown ICMPv6 type `256' ; FAIL
+-p icmpv6 -m icmp6 ; icmp6: option "--icmpv6-type" must be specified ; FAIL
+-m icmp6 --icmpv6-type 8 ; Invalid argument ; FAIL

@@ -1,0 +1,18 @@
+-m limit --limit 5/sec ; = ; OK
+-m limit ; -m limit --limit 3/hour ; OK
+-m limit --limit 5 ; -m limit --limit 5/sec ; OK
+-m limit --limit 1/minute --limit-burst 6 ; -m limit --limit 1/min --limit-burst 6 ; OK
+-m limit --limit 1/h --limit-burst 1 ; -m limit --limit 1/hour --limit-burst 1 ; OK
+-m limit --limit 1000/sec --limit-burst 10000 ; = ; OK
+-m limit --limit 10000/sec ; = ; OK
+-m limit --limit 7/min ; -m limit --limit 7/min ; OK
+-m limit --limit 40/day ; = ; OK
+-m limit --limit 5/MIN ; -m limit --limit 5/min ; OK
+-m limit --limit 3333/sec ; -m limit --limit 3333/sec ; OK
+-m limit --limit 0/sec ; bad rate "0/sec"' ; FAIL
+-m limit --limit 5/foo ; bad rate "5/foo"' ; FAIL
+-m limit --limit 20000/sec ; Rate too fast "20000/sec" ; FAIL
+-m limit ! --limit 1/sec ; limit: option "--limit" cannot be inverted. ; FAIL
+-m limit --limit-burst 10001 ; limit: bad value for option "--limit-burst", or out of range (0-10000). ; FAIL
+-m limit --limit-burst 0 ; Numerical result out of range ; FAIL
+-m limit --limit 1/day --limit-burst 7 ; Numerical result out of range ; FAIL

@@ -1,0 +1,9 @@
+-m mark --mark 0x1 ; = ; OK
+-m mark ! --mark 0x1/0xff ; = ; OK
+-m mark --mark 0 ; -m mark --mark 0x0 ; OK
+-m mark --mark 4294967295/0xF0 ; -m mark --mark 0xffffffff/0xf0 ; OK
+-m mark --mark 0/0 ; -m mark --mark 0x0/0x0 ; OK
+-m mark --mark 0x100000000 ; mark: bad integer value for option "--mark", or out of range. ; FAIL
+-m mark --mark 1/x ; mark: bad integer value for option "--mark", or out of range. ; FAIL
+-m mark --mark 1/2/3 ; mark: trailing garbage after value for option "--mark". ; FAIL
+-m mark ; mark: option "--mark" must be specified ; FAIL

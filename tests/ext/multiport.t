@@ -1,0 +1,21 @@
+-p tcp -m multiport --sports 53,1024:65535 ; = ; OK
+-p tcp -m multiport ! --sports 53 ; = ; OK
+-p udp -m multiport --dports 53 ; = ; OK
+-p udp -m multiport ! --dports 53,67:68 ; = ; OK
+-p sctp -m multiport --ports 0,65535 ; = ; OK
+-p dccp -m multiport ! --ports 1:2 ; = ; OK
+-p udplite -m multiport --ports 1 ; = ; OK
+-p tcp -m multiport --source-ports ssh,http ; -p tcp -m multiport --sports 22,80 ; OK
+-p tcp -m multiport --destination-ports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 ; -p tcp -m multiport --dports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 ; OK
+-p tcp -m multiport --dports 1:2,3:4,5:6,7:8,9:10,11:12,13:14,15 ; = ; OK
+-m multiport --dports 1 ; multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp' ; FAIL
+-m multiport --dports 1 -p tcp ; multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp' ; FAIL
+! -p tcp -m multiport --dports 1 ; multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP ; FAIL
+-p esp -m multiport --dports 1 ; multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP ; FAIL
+-p tcp -m multiport --dports 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16 ; too many ports specified ; FAIL
+-p tcp -m multiport --dports 1:2,3:4,5:6,7:8,9:10,11:12,13:14,15:16 ; too many ports specified ; FAIL
+-p tcp -m multiport --dports 5:1 ; invalid portrange specified ; FAIL
+-p tcp -m multiport --dports 1, ; invalid port/service `' specified ; FAIL
+-p tcp -m multiport --dports 99999 ; invalid port/service `99999' specified ; FAIL
+-p tcp -m multiport --ports 1 --dports 4 ; multiport: option "--destination-ports" cannot be used together with "--ports". ; FAIL
+-p tcp -m multiport ; no ports specified ; FAIL ; 1.8.9: FAIL

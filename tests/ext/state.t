@@ -1,0 +1,6 @@
+-m state --state NEW ; = ; OK
+-m state ! --state INVALID,NEW ; = ; OK
+-m state --state established,related ; -m state --state RELATED,ESTABLISHED ; OK
+-m state --state INVALID,NEW,RELATED,ESTABLISHED,UNTRACKED ; = ; OK
+-m state --state SNAT ; Bad state "SNAT" ; FAIL
+-m state ; state: option "--state" must be specified ; FAIL

@@ -1,0 +1,41 @@
+# match tcp
+-p tcp -m tcp --sport 1 ; = ; OK
+-p tcp -m tcp ! --sport 1:1023 ; = ; OK
+-p tcp --dport 22 ; -p tcp -m tcp --dport 22 ; OK
+-p tcp --destination-port ssh ; -p tcp -m tcp --dport 22 ; OK
+-p tcp ! --source-port 65535 ; -p tcp -m tcp ! --sport 65535 ; OK
+-p tcp --sport :1023 ; -p tcp -m tcp --sport 0:1023 ; OK
+-p tcp --sport 1024: ; -p tcp -m tcp --sport 1024:65535 ; OK
+-p tcp --dport 0:65535 ; -p tcp -m tcp ; OK
+-p tcp ! --dport 0:65535 ; -p tcp -m tcp ! --dport 0:65535 ; OK ; 1.8.9: -p tcp -m tcp
+-p tcp --dpor 80 ; -p tcp -m tcp --dport 80 ; OK
+-p tcp --dport=80 ; -p tcp -m tcp --dport 80 ; OK
+-p 6 --dport 0x50 ; -p tcp -m tcp --dport 80 ; OK
+-p tcp --dport 010 ; -p tcp -m tcp --dport 8 ; OK
+-p tcp --syn ; -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN ; OK
+-p tcp ! --syn ; -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN ; OK
+-p tcp --tcp-flags SYN,ACK,FIN,RST SYN ; -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN ; OK
+-p tcp ! --tcp-flags ALL NONE ; -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE ; OK
+-p tcp --tcp-flags NONE NONE ; -p tcp -m tcp ; OK
+-p tcp ! --tcp-flags NONE NONE ; -p tcp -m tcp ! --tcp-flags NONE NONE ; OK
+-p tcp --tcp-option 1 ; -p tcp -m tcp --tcp-option 1 ; OK
+-p tcp ! --tcp-option 255 ; -p tcp -m tcp ! --tcp-option 255 ; OK
+-p tcp --tcp-option 2 ! --syn --dport 1 ! --sport 2 ; -p tcp -m tcp ! --sport 2 --dport 1 --tcp-option 2 ! --tcp-flags FIN,SYN,RST,ACK SYN ; OK
+-p tcp -m comment --comment x --dport 1 ; -p tcp -m comment --comment x -m tcp --dport 1 ; OK
+-p tcp --dport 1 -m tcp --dport 2 ; -p tcp -m tcp --dport 1 -m tcp --dport 2 ; OK
+-p tcp -m udp --dport 1 ; Invalid argument ; FAIL
+-m tcp --dport 1 ; Invalid argument ; FAIL
+! -p tcp -m tcp --dport 1 ; Invalid argument ; FAIL
+-p tcp --dport 65536 ; invalid port/service `65536' specified ; FAIL
+-p tcp --dport nosuchsvc ; invalid port/service `nosuchsvc' specified ; FAIL
+-p tcp --dport 22,80 ; invalid port/service `22,80' specified ; FAIL
+-p tcp --dport 80:22 ; invalid portrange (min > max) ; FAIL
+-p tcp --sport 1 --sport 2 ; Only one `--source-port' allowed ; FAIL
+-p tcp --dport 1 --dport 2 ; Only one `--destination-port' allowed ; FAIL
+-p tcp --syn --tcp-flags SYN SYN ; Only one of `--syn' or `--tcp-flags'  allowed ; FAIL
+-p tcp --tcp-flags SYN ; --tcp-flags requires two args. ; FAIL
+-p tcp --tcp-flags SYN,FOO SYN ; Unknown TCP flag `FOO' ; FAIL
+-p tcp --tcp-option 0 ; Bad TCP option "0" ; FAIL
+-p tcp --tcp-option 256 ; Bad TCP option "256" ; FAIL
+-p tcp --dprt 1 ; unknown option "--dprt" ; FAIL
+-p tcp --dport ; option "--dport" requires an argument ; FAIL

@@ -1,0 +1,13 @@
+# match udp
+-p udp -m udp --sport 1 ; = ; OK
+-p udp -m udp ! --dport 53 ; = ; OK
+-p udp --source-port domain ; -p udp -m udp --sport 53 ; OK
+-p udp ! --sport 0 ; -p udp -m udp ! --sport 0 ; OK
+-p udp --dport 1: ; -p udp -m udp --dport 1:65535 ; OK
+-p udp --dport : ; -p udp -m udp ; OK
+-p udp ! --dport 0:65535 ; -p udp -m udp ! --dport 0:65535 ; OK ; 1.8.9: -p udp -m udp
+-p udp --dport 1 --sport 2 ; -p udp -m udp --sport 2 --dport 1 ; OK
+-p udp --sport 1 --source-port 2 ; udp: option "--source-port" can only be used once. ; FAIL
+-p udp --dport 9:3 ; invalid portrange (min > max) ; FAIL ; 1.8.9: -p udp -m udp --dport 9:3
+-p udp --dport 70000 ; invalid port/service `70000' specified ; FAIL ; 1.8.9: -p udp -m udp --dport 4464
+-m udp --dport 1 ; Invalid argument ; FAIL
