@@ -143,6 +143,7 @@ cdef struct Conntrack:
     uint64_t now_ns             # newest time that any caller told us
     int64_t wall_offset         # wall clock less monotonic clock
     Ring events
+    void* nat                   # NatIndex of _nat.pyx: one block of memory, made on first use, freed with the table
     uint64_t stat[16]
     uint32_t tunable[48]
     uint8_t tcp_next[120]       # [direction][kind][state], from conntrack/tcp.py

@@ -612,6 +612,7 @@ cdef class ConntrackTable:
     def __dealloc__(self):
         index_free(self.handle.index)
         ring_free(&self.handle.events)
+        free(self.handle.nat)
         free(self.handle)
 
     @classmethod

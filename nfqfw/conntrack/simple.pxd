@@ -33,7 +33,11 @@ cdef inline bint udp_valid(Conntrack* t, const Packet* p) noexcept nogil:
 
 
 cdef inline bint udplite_valid(Conntrack* t, const Packet* p) noexcept nogil:
-    """Coverage 0 (all) or 8..length; the checksum must be there (RFC 3828 3.1)."""
+    """Coverage 0 (all) or 8..length; the checksum must be there (RFC 3828 3.1).
+
+    Linux sums the pseudo-header with UDP's protocol number, 17, so a right UDP-Lite checksum (136) is INVALID there
+    unless the device checked it or nf_conntrack_checksum is off.  Seen on 6.18 by the oracle; equal here.
+    """
     cdef uint32_t coverage
     if not has(p, p.thoff, 8) or l4_len(p) < 8:
         return False
@@ -42,7 +46,7 @@ cdef inline bint udplite_valid(Conntrack* t, const Packet* p) noexcept nogil:
         coverage = l4_len(p)
     if coverage < 8 or coverage > l4_len(p) or be16(p.data + p.thoff + 6) == 0:
         return False
-    return not verifiable(t, p) or transport_sum(p, coverage, 136) == 0
+    return not verifiable(t, p) or transport_sum(p, coverage, 17) == 0
 
 
 cdef inline int udp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:

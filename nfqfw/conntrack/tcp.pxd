@@ -132,10 +132,12 @@ cdef inline void read_segment(const Packet* p, Segment* s) noexcept nogil:
 
 
 cdef inline void read_syn_options(const Segment* s, TcpSide* side) noexcept nogil:
-    """Window scale and SACK permitted of a SYN; what the side said before is forgotten."""
+    """Window scale and SACK permitted of a SYN; what the side said before is forgotten if there are any."""
     cdef uint32_t at = 0, kind, size
+    if s.options == 0:
+        return
     side.scale = 0
-    side.flags = 0
+    side.flags &= SIDE_LIBERAL
     while at < s.options:
         kind = s.option[at]
         if kind == 0:
@@ -313,6 +315,7 @@ cdef inline bint may_reopen(const ConnWindow* w, uint32_t direction) noexcept no
 cdef inline bint resync(ConnWindow* w, const Segment* s, uint32_t direction) noexcept nogil:
     """A SYN+ACK that acknowledges exactly the SYN ignored before: the two ends agree, we were wrong; take over what it said."""
     cdef TcpSide* own
+    cdef uint8_t flags
     if s.kind != KIND_SYNACK or w.last_index != KIND_SYN or w.last_dir == direction or s.ack != w.last_end:
         return False
     own = &w.side[w.last_dir]
@@ -322,7 +325,10 @@ cdef inline bint resync(ConnWindow* w, const Segment* s, uint32_t direction) noe
     own.scale = w.last_wscale
     w.last_flags &= ~<uint32_t>SIDE_CHALLENGE
     own.flags = w.last_flags
-    memset(&w.side[direction], 0, sizeof(TcpSide))
+    own = &w.side[direction]
+    flags = own.flags & SIDE_LIBERAL            # all else that it said is forgotten
+    memset(own, 0, sizeof(TcpSide))
+    own.flags = flags
     return True
 
 
@@ -349,9 +355,12 @@ cdef inline int judge_rst(const Conntrack* t, const ConnHot* c, const ConnWindow
                           uint8_t* next_state, bint* skip_window) noexcept nogil:
     """RFC 5961 3.2 as Linux has it: an exact RST closes, one that is merely in the window does not, an old one is INVALID."""
     cdef const TcpSide* peer = &w.side[1 - direction]
-    cdef bint established = c.state == TCP_ESTABLISHED
+    cdef bint established = c.state == TCP_ESTABLISHED and c.status & ASSURED
     if closing(c.state):
         skip_window[0] = True
+        return TRACK_ACCEPT
+    if c.state == TCP_SYN_SENT and w.last_index == KIND_ACK and s.seq == w.last_ack:
+        skip_window[0] = True                   # it answers the challenge ACK that answered the SYN
         return TRACK_ACCEPT
     if peer.flags & SIDE_MAXACK and w.last_index != KIND_SYN:
         if s.seq == 0 and not established:
@@ -363,7 +372,8 @@ cdef inline int judge_rst(const Conntrack* t, const ConnHot* c, const ConnWindow
         if w.last_index == KIND_ACK and w.last_dir == direction and s.seq == w.last_end:
             return TRACK_ACCEPT                 # it follows its own data
         next_state[0] = c.state                 # not exact: a challenge ACK may answer it
-    if ((c.status & SEEN_REPLY and w.last_index == KIND_SYN) or (not c.status & ASSURED and w.last_index == KIND_ACK)) and s.ack == w.last_end:
+    if w.last_dir != direction and s.ack == w.last_end and (
+            (c.status & SEEN_REPLY and w.last_index == KIND_SYN) or (not c.status & ASSURED and w.last_index == KIND_ACK)):
         skip_window[0] = True                   # it answers a SYN or ACK that was ignored
     return TRACK_ACCEPT
 
@@ -386,7 +396,7 @@ cdef inline uint32_t choose_timeout(const Conntrack* t, const ConnWindow* w, uin
 cdef inline void lower_invalid(const Conntrack* t, ConnHot* c, ConnWindow* w, const Segment* s, uint32_t direction) noexcept nogil:
     """FIN or RST out of the window from both sides: the ends have lost each other, do not keep the entry for days."""
     cdef uint32_t now = ticks(t.now_ns), left
-    if s.kind != KIND_RST and s.kind != KIND_FIN:
+    if (s.kind != KIND_RST and s.kind != KIND_FIN) or not c.status & ASSURED:
         return
     if w.last_dir != direction and w.last_index in (KIND_FIN, KIND_RST):
         left = c.expires - now
