@@ -22,7 +22,7 @@ build: setup .venv/built
 
 # setup.py recompiles what changed and nothing else; the stamp saves its start when nothing did
 .venv/built: $(COMPILED) setup.py pyproject.toml
-	@echo building what changed
+	@echo "building what changed (the first time: about a minute)"
 	@$(PY) setup.py build_ext --inplace --parallel 2 >.venv/build.log 2>&1 || { tail -n 40 .venv/build.log; exit 1; }
 	@touch $@
 
