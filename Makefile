@@ -6,7 +6,7 @@ COMPILED := $(shell find nfqfw bench netns tests -name '*.pyx' -o -name '*.pxd' 
 TEST_MINUTES ?= 50
 PYTEST_ARGS ?=
 
-.PHONY: help demo test build setup bench clean
+.PHONY: help demo test build setup bench readme clean
 
 help:
 	@echo "make demo    set up, build, and show nfqfw filtering real traffic between three namespaces"
@@ -38,6 +38,9 @@ bench:
 	@./bootstrap.sh test
 	@$(MAKE) --no-print-directory .venv/built
 	@$(PY) -m bench $(ARGS)
+
+readme: build
+	@PYTHONPATH=. $(PY) tests/cli/test_readme.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -3,21 +3,38 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from nfqfw.cli import exits
 from nfqfw.cli.main import VERBS
+from nfqfw.ext import api, registry
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 ROOMS = README.split("## Rooms")[1].split("\n## ")[0]
 
 
-def extensions(kind: str) -> set[str]:
-    """Names that have a room: m_NAME.py or t_NAME.py."""
-    return {path.stem[2:] for path in (ROOT / "nfqfw" / "ext").glob(f"{kind}_*.py")}
+def names_by_row() -> dict[str, set[str]]:
+    """First cell of a row of the README's table -> names that belong there, as the registry has them."""
+    rows: dict[str, set[str]] = {f"{kind}, {what}": set() for kind in ("matches", "targets") for what in ("evaluated", "loaded only")}
+    for kind, modules, find in (("matches", registry.MATCH_MODULES, registry.find_match), ("targets", registry.TARGET_MODULES, registry.find_target)):
+        for name in modules:
+            found = find(name, 2) or find(name, 10)
+            evaluated = type(found).lower is not api.Extension.lower
+            rows[f"{kind}, {'evaluated' if evaluated else 'loaded only'}"].add(name)
+    return rows
 
 
-def row(title: str) -> set[str]:
-    return set(re.findall(r"`([^`]+)`", re.search(rf"^\| {title} \|(.*)\|$", README, re.M)[1]))
+def row_text(title: str, names: set[str]) -> str:
+    return f"| {title} | {' '.join(f'`{name}`' for name in sorted(names, key=str.lower)) or 'none'} |"
+
+
+def write() -> None:
+    """Bring the README's rows of names up to date: `make readme`."""
+    text = README
+    for title, names in names_by_row().items():
+        text = re.sub(rf"^\| {title} \|.*\|$", row_text(title, names), text, flags=re.M)
+    (ROOT / "README.md").write_text(text)
 
 
 def test_verbs():
@@ -38,13 +55,15 @@ def test_every_room_of_the_package_is_in_the_table():
         assert (ROOT / path.rstrip("_")).exists() or list(ROOT.glob(path + "*")), path
 
 
-def test_matches():
-    assert row("matches") == extensions("m")
-
-
-def test_targets():
-    assert row("targets") - {"ACCEPT", "DROP", "RETURN"} == extensions("t")
+@pytest.mark.parametrize("title, names", names_by_row().items(), ids=lambda x: x if isinstance(x, str) else "")
+def test_matches_and_targets(title, names):
+    """If it fails: make readme."""
+    assert row_text(title, names) in README.splitlines()
 
 
 def test_no_placeholder_is_left():
     assert not re.search(r"@[A-Z]+@", README)
+
+
+if __name__ == "__main__":
+    write()
