@@ -238,7 +238,9 @@ cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept
     if p.hook == INPUT or p.hook == FORWARD:
         return 1 << PREROUTING
     if p.hook == POSTROUTING:
-        return (1 << PREROUTING) | (1 << FORWARD) if p.ifin else 1 << OUTPUT
+        if not p.ifin or (p.step >> OUTPUT) & 1:        # the kernel's own NDP, MLD and IGMP show in = out here
+            return 1 << OUTPUT
+        return (1 << PREROUTING) | (1 << FORWARD)
     return 0
 
 
@@ -421,10 +423,14 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
 # ---- the transport's door ---------------------------------------------------------------------------------------------
 
 cdef inline void take_up(EngineState* e) noexcept nogil:
-    """A batch boundary: run what the control side has handed over since the last one."""
+    """A batch boundary: run what the control side has handed over since the last one.
+
+    Always copied, never compared with what was there: a thread that slept through several swaps may find a new view at the
+    address of one that has been freed.
+    """
     cdef ProgramView* view = load_view(&e.next)
     cdef const void* host = load_host(&e.next_host)
-    if view != e.view:
+    if view != NULL:
         e.view = view
         e.c.program = view.program
         e.c.data = <const uint8_t*>view.program + view.program.data

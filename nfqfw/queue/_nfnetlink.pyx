@@ -81,11 +81,10 @@ cdef void take(Loop* q, uint32_t n) noexcept nogil:
     cdef uint32_t i
     q.n = 0
     for i in range(n):
-        if q.senders[i].nl_pid != 0 or q.messages[i].msg_hdr.msg_flags & c.MSG_TRUNC:
-            q.malformed += 1                        # not from the kernel, or longer than any packet message
+        if q.messages[i].msg_hdr.msg_flags & c.MSG_TRUNC:
+            q.malformed += 1                        # longer than any packet message
         else:
             take_datagram(q, q.buffers + <size_t>i * q.stride, q.messages[i].msg_len)
-        q.messages[i].msg_hdr.msg_namelen = sizeof(c.sockaddr_nl)
     judge(q)
 
 
@@ -228,8 +227,6 @@ cdef Loop* loop_new(uint16_t queue, uint32_t index) except NULL:
         q.iov[i].iov_len = BUFFER_BYTES
         q.messages[i].msg_hdr.msg_iov = &q.iov[i]
         q.messages[i].msg_hdr.msg_iovlen = 1
-        q.messages[i].msg_hdr.msg_name = &q.senders[i]
-        q.messages[i].msg_hdr.msg_namelen = sizeof(c.sockaddr_nl)
     return q
 
 
@@ -310,6 +307,10 @@ cdef class Queue:
         memset(&address, 0, sizeof(address))
         address.nl_family = c.AF_NETLINK
         if c.bind(q.fd, <c.sockaddr*>&address, sizeof(address)) < 0:
+            raise_os("netlink socket")
+        # Connected to the kernel (port 0): messages of other processes are refused to them, and no datagram's sender
+        # needs to be asked for and compared.
+        if c.connect(q.fd, <c.sockaddr*>&address, sizeof(address)) < 0:
             raise_os("netlink socket")
         q.verdicts.fd = q.fd
         # Without NO_ENOBUFS one overflow would make the kernel drop everything until we have read the socket empty; with
