@@ -122,12 +122,16 @@ def completed(data: bytes, family: int) -> bytes:
 def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
     """Fragments of one datagram as one packet, where Linux re-cuts: to read a transport header (or the packet that an ICMP
     error quotes) that is spread over fragments, it pulls them together, and they leave in other sizes.  Fragments whose first
-    holds PULLED bytes of the transport stay as they are."""
+    holds PULLED bytes of the transport stay as they are.
+
+    An IPv6 datagram that is no longer than its largest fragment was leaves Linux whole; nfqfw lets the fragments go, which the
+    receiver cannot tell from it.
+    """
     out: list[Emitted] = []
     train: list[Emitted] = []
     for e in frames:
         part = _fragment_of(e.data, family)
-        if part is None or (not train and (part[1] or len(part[3]) >= PULLED)):
+        if part is None or (not train and part[1]):
             out += train + [e]
             train = []
             continue
@@ -135,10 +139,23 @@ def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
         if not part[2]:
             parts = [_fragment_of(t.data, family) for t in train]
             edges = [sum(len(p[3]) for p in parts[:i]) for i in range(len(parts))]
-            whole = [p[1] for p in parts] == edges and len({p[0] for p in parts}) == 1
-            out += [train[0]._replace(data=b"joined" + parts[0][0] + b"".join(p[3] for p in parts))] if whole else train
+            whole = [p[1] for p in parts] == edges and len({p[0] for p in parts}) == 1 and (
+                len(parts[0][3]) < PULLED or _fits_its_largest(train, family))
+            out += [_joined(train, parts, family)] if whole else train
             train = []
     return out + train
+
+
+def _fits_its_largest(train: list[Emitted], family: int) -> bool:
+    largest = max(len(e.data) for e in train)
+    return family != IPV4 and 40 + sum(len(_fragment_of(e.data, family)[3]) for e in train) <= largest
+
+
+def _joined(train: list[Emitted], parts: list, family: int) -> Emitted:
+    payload = b"".join(p[3] for p in parts)
+    if family != IPV4:
+        return train[0]._replace(data=joined6([e.data for e in train]))
+    return train[0]._replace(data=b"joined" + parts[0][0] + payload)
 
 
 PULLED = 88                     # bytes: an ICMPv6 error's header, the quoted IPv6 header, 40 of extension headers or transport
@@ -157,6 +174,24 @@ def _fragment_of(data: bytes, family: int) -> tuple[bytes, int, bool, bytes] | N
         return None
     word = struct.unpack_from(">H", data, at + 2)[0]
     return data[:4] + data[7:at] + data[at:at + 1], word & 0xfff8, bool(word & 1), data[at + 8:]
+
+
+def fragment_header(data: bytes) -> tuple[int, int]:
+    """(offset of the byte that announces the fragment header, offset of the header) of an IPv6 packet that has one."""
+    announced, kind, at = 6, data[6], 40
+    while kind != 44:
+        announced, kind, at = at, data[at], at + 8 * (data[at + 1] + 1)
+    return announced, at
+
+
+def joined6(fragments: list[bytes]) -> bytes:
+    """The datagram of IPv6 fragments, all of them, in offset order: what Linux delivers once it has merged them."""
+    announced, at = fragment_header(fragments[0])
+    payload = b"".join(f[fragment_header(f)[1] + 8:] for f in fragments)
+    head = bytearray(fragments[0][:at])
+    head[announced] = fragments[0][at]
+    struct.pack_into(">H", head, 4, len(head) - 40 + len(payload))
+    return bytes(head) + payload
 
 
 def with_marks(frames: list[Emitted], marks: list[int]) -> list[Emitted]:
