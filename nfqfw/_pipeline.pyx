@@ -238,7 +238,9 @@ cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept
     if p.hook == INPUT or p.hook == FORWARD:
         return 1 << PREROUTING
     if p.hook == POSTROUTING:
-        return (1 << PREROUTING) | (1 << FORWARD) if p.ifin else 1 << OUTPUT
+        if not p.ifin or (p.step >> OUTPUT) & 1:        # the kernel's own NDP, MLD and IGMP show in = out here
+            return 1 << OUTPUT
+        return (1 << PREROUTING) | (1 << FORWARD)
     return 0
 
 
