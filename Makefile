@@ -6,7 +6,7 @@ COMPILED := $(shell find nfqfw bench netns tests -name '*.pyx' -o -name '*.pxd' 
 TEST_MINUTES ?= 50
 PYTEST_ARGS ?=
 
-.PHONY: help demo test build setup bench clean
+.PHONY: help demo test build setup bench readme clean
 
 help:
 	@echo "make demo    set up, build, and show nfqfw filtering real traffic between three namespaces"
@@ -22,7 +22,7 @@ build: setup .venv/built
 
 # setup.py recompiles what changed and nothing else; the stamp saves its start when nothing did
 .venv/built: $(COMPILED) setup.py pyproject.toml
-	@echo building what changed
+	@echo "building what changed (the first time: about a minute)"
 	@$(PY) setup.py build_ext --inplace --parallel 2 >.venv/build.log 2>&1 || { tail -n 40 .venv/build.log; exit 1; }
 	@touch $@
 
@@ -38,6 +38,9 @@ bench:
 	@./bootstrap.sh test
 	@$(MAKE) --no-print-directory .venv/built
 	@$(PY) -m bench $(ARGS)
+
+readme: build
+	@PYTHONPATH=. $(PY) tests/cli/test_readme.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

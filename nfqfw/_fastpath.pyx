@@ -11,6 +11,7 @@ extension module per match.  Everything here is `noexcept nogil`, and trusts the
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from nfqfw._classify cimport NO_RULE, Cursors, IndexHeader, index_next, index_open, indexable
 from nfqfw._ops cimport *
 from nfqfw._packet cimport ACCEPT, DROP, QUEUE, Packet
 from nfqfw._program cimport (NO_CHAIN, TARGET_ACCEPT, TARGET_DROP, TARGET_EXT, TARGET_GOTO, TARGET_JUMP, TARGET_NONE,
@@ -29,6 +30,8 @@ cdef struct Walk:               # where in the ruleset a packet is
     uint32_t at                 # rule row
     uint32_t end                # behind the chain's last rule
     uint32_t depth              # entries on the jump stack
+    const IndexHeader* index    # of the chain at hand, NULL = walk it rule by rule
+    Cursors cursors
 
 
 cdef inline void count(Context* c, uint32_t counter, const Packet* p) noexcept nogil:
@@ -36,10 +39,20 @@ cdef inline void count(Context* c, uint32_t counter, const Packet* p) noexcept n
     c.counters[counter].bytes += p.total
 
 
-cdef inline void go_to(Walk* w, uint32_t chain) noexcept nogil:
+cdef inline void go_to(Context* c, const Packet* p, Walk* w, uint32_t chain) noexcept nogil:
     w.chain = chain
     w.at = w.chains[chain].first_rule
     w.end = w.at + w.chains[chain].n_rules
+    w.index = NULL
+    if w.chains[chain].index and not p.trace and indexable(p):      # a traced packet tells of every rule
+        w.index = <const IndexHeader*>(c.data + w.chains[chain].index)
+        index_open(w.index, p, &w.cursors)
+
+
+cdef inline void candidate(Walk* w) noexcept nogil:
+    """Go on to the next rule that can match."""
+    cdef uint32_t rule = index_next(&w.cursors, w.at)
+    w.at = w.end if rule == NO_RULE else rule
 
 
 cdef inline bint matches(Context* c, Packet* p, const Walk* w, const RuleRow* rule) noexcept nogil:
@@ -67,7 +80,7 @@ cdef inline bint enter(Context* c, Packet* p, Walk* w, const RuleRow* rule) noex
         w.depth += 1
     if p.trace:
         trace(c, p, TRACE_JUMP if rule.target == TARGET_JUMP else TRACE_GOTO, w.chain, w.at, NO_TEST, rule.target_arg)
-    go_to(w, rule.target_arg)
+    go_to(c, p, w, rule.target_arg)
     return True
 
 
@@ -76,7 +89,7 @@ cdef inline bint leave(Context* c, Packet* p, Walk* w) noexcept nogil:
     if w.depth == 0:
         return False
     w.depth -= 1
-    go_to(w, c.stack[2 * w.depth])
+    go_to(c, p, w, c.stack[2 * w.depth])
     w.at = c.stack[2 * w.depth + 1]
     if p.trace:
         trace(c, p, TRACE_RETURN, w.chain, NO_CHAIN, NO_TEST, 0)
@@ -115,10 +128,12 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
     w.rules = rule_rows(c.program)
     w.base = chain
     w.depth = 0
-    go_to(&w, chain)
+    go_to(c, p, &w, chain)
     if p.trace:
         trace(c, p, TRACE_STEP, chain, NO_CHAIN, NO_TEST, 0)
     while True:
+        if w.index != NULL:
+            candidate(&w)
         if w.at >= w.end:
             if leave(c, p, &w):
                 continue
@@ -141,3 +156,5 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
             if outcome != CONTINUE:
                 return outcome
             w.at += 1
+            if w.index != NULL:             # the target may have changed what the lists were chosen by
+                index_open(w.index, p, &w.cursors)

@@ -20,6 +20,10 @@ cdef enum Op:
     OP_STATE
     OP_MARK
     OP_LIMIT
+    OP_TTL
+    OP_TOS
+    OP_ECN
+    OP_CONNMARK
     OP_COUNT
 
 
@@ -29,6 +33,20 @@ cdef enum Action:               # RuleRow.target = TARGET_EXT + one of these
     ACTION_MARK
     ACTION_TRACE
     ACTION_NOTRACK
+    ACTION_NAT                  # SNAT, DNAT, MASQUERADE, REDIRECT, NETMAP: NatInfo.kind
+    ACTION_TTL                  # TTL, HL
+    ACTION_TOS                  # TOS, DSCP
+    ACTION_ECN
+    ACTION_CONNMARK
+    ACTION_CLASSIFY
+    ACTION_TCPMSS
+    ACTION_TCPOPTSTRIP
+    ACTION_CHECKSUM
+    ACTION_SNPT
+    ACTION_DNPT
+    ACTION_CT
+    ACTION_SECMARK
+    ACTION_CONNSECMARK
     ACTION_COUNT
 
 

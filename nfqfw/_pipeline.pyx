@@ -12,26 +12,29 @@ door is _engine.pyx.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from nfqfw._conn cimport CONFIRMED, DST_NAT_DONE, REPLY, SRC_NAT_DONE, direction_of
-from nfqfw._conntrack cimport (conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
+from nfqfw._conn cimport CONFIRMED, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
+from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_release)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
                             defrag_free, defrag_new, defrag_release)
-from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_REJECT, OUTCOME_STACK, run_chain
+from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_take,
                               inflight_take_oldest, inflight_write)
+from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
 from nfqfw._packet cimport *
 from nfqfw._parse cimport parse
 from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
                              family_index)
 from nfqfw._record cimport record_packet, trace
-from nfqfw._reject cimport REJECT_SENT, IcmpLimit, reject
+from nfqfw._reject cimport REJECT_SENT, TCP_RESET_V4, TCP_RESET_V6, IcmpLimit, reject
+from nfqfw._rewrite cimport rewrite_finish
 from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
 from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
                            STEP_SECURITY, STEP_SNAT, steps_of)
-from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_REJECT)
+from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_NAT,
+                           TRACE_REJECT, TRACE_REWRITE)
 
 cdef extern from *:
     """
@@ -67,6 +70,8 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     cdef uint64_t key, check
     cdef InFlight* r
     e.stats.rejects[outcome] += 1
+    if outcome == REJECT_SENT and kind == (TCP_RESET_V4 if p.family == IPV4 else TCP_RESET_V6):
+        conntrack_close(e.conntrack, p.conn, e.c.now)
     if p.trace:
         trace(&e.c, p, TRACE_REJECT, NO_CHAIN, e.c.rule, NO_TEST, outcome)
     if outcome != REJECT_SENT or not (e.attached >> OUTPUT) & 1:
@@ -82,7 +87,9 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     r.own = 1
     r.done = 0
     e.inflight.own_count += 1
-    if p.conn:
+    if p.conn == 0:
+        r.ctinfo = CT_INVALID               # a reply to an UNTRACKED packet is tracked like any other
+    else:
         conntrack_hold(e.conntrack, p.conn)
         r.ctinfo = CT_RELATED_REPLY if direction_of(p.ctinfo) != REPLY else CT_RELATED
 
@@ -98,7 +105,7 @@ cdef inline void fill_record(InFlight* r, const Packet* p) noexcept nogil:
     r.zone_dir = p.zone_dir
 
 
-cdef inline bint run_table(EngineState* e, Packet* p, uint32_t table) noexcept nogil:
+cdef bint run_table(EngineState* e, Packet* p, uint32_t table) noexcept nogil:
     """Walk the table's chain of the current hook."""
     cdef uint32_t chain = e.c.program.base[family_index(p.family)][table][e.c.hook], outcome
     if chain == NO_CHAIN:
@@ -109,7 +116,9 @@ cdef inline bint run_table(EngineState* e, Packet* p, uint32_t table) noexcept n
     if outcome == ACCEPT:
         return ON
     if outcome == DROP:
-        return drop(p, REASON_NONE)
+        return drop(p, p.reason)            # set by a target that could not edit the packet
+    if outcome == OUTCOME_NAT:
+        return run_mapping(e, p, <const NatInfo*>(e.c.data + e.c.effect))
     if outcome == OUTCOME_REJECT:
         send_reject(e, p)
         return drop(p, REASON_REJECTED)
@@ -135,17 +144,42 @@ cdef inline bint run_conntrack(EngineState* e, Packet* p) noexcept nogil:
     return ON
 
 
+cdef bint run_mapping(EngineState* e, Packet* p, const NatInfo* info) noexcept nogil:
+    """Bind the end of p's connection that the NAT of this hook changes; NULL: no rule spoke."""
+    cdef uint32_t manip = manip_of_hook(e.c.hook)
+    cdef uint8_t reason = nat_setup(e.conntrack, p, info, manip, &e.c)
+    if p.trace and info != NULL:
+        trace(&e.c, p, TRACE_NAT, NO_CHAIN, p.conn, NO_TEST, manip)
+    return drop(p, reason) if reason else ON
+
+
+cdef inline bint needs_binding(const Packet* p, const ConnHot* hot, uint32_t done) noexcept nogil:
+    """The nat table is asked for the first packet of a connection, and never for ICMP errors about it."""
+    if hot.status & done or (p.ctinfo != CT_NEW and p.ctinfo != CT_RELATED and p.ctinfo != CT_RELATED_REPLY):
+        return False
+    return p.ctinfo == CT_NEW or not p.flags & HAS_L4 or p.proto != (1 if p.family == IPV4 else 58)
+
+
 cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogil:
-    """The nat table's chain of this hook, for the first packet of a connection only (null binding when no rule acts)."""
-    cdef uint32_t* status
-    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.c.program.base[family_index(p.family)][<uint32_t>NAT][e.c.hook] == NO_CHAIN:
+    """NAT at one hook: the nat table for the first packet (null binding when no rule acts), translation for every one."""
+    cdef bint table = e.c.program.base[family_index(p.family)][<uint32_t>NAT][e.c.hook] != NO_CHAIN
+    cdef uint8_t dirty = p.dirty, reason
+    cdef ConnHot* hot
+    if p.conn == 0 or p.ctinfo == CT_UNTRACKED:
         return ON
-    status = &e.conntrack.table.hot[p.conn].status
-    if status[0] & done or p.ctinfo == CT_ESTABLISHED or p.ctinfo == CT_ESTABLISHED_REPLY:
+    hot = &e.conntrack.table.hot[p.conn]
+    if table and needs_binding(p, hot, done):
+        if run_table(e, p, NAT) == GONE:
+            return GONE
+        if not hot.status & done and run_mapping(e, p, NULL) == GONE:
+            return GONE
+    if not hot.status & (SRC_NAT | DST_NAT):
         return ON
-    if run_table(e, p, NAT) == GONE:
-        return GONE
-    status[0] |= done
+    reason = nat_packet(e.conntrack, p, manip_of_hook(e.c.hook), &e.c)
+    if reason:
+        return drop(p, reason)
+    if p.trace and p.dirty != dirty:
+        trace(&e.c, p, TRACE_REWRITE, NO_CHAIN, p.conn, NO_TEST, p.dirty)
     return ON
 
 
@@ -208,7 +242,9 @@ cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept
     if p.hook == INPUT or p.hook == FORWARD:
         return 1 << PREROUTING
     if p.hook == POSTROUTING:
-        return (1 << PREROUTING) | (1 << FORWARD) if p.ifin else 1 << OUTPUT
+        if not p.ifin or (p.step >> OUTPUT) & 1:        # the kernel's own NDP, MLD and IGMP show in = out here
+            return 1 << OUTPUT
+        return (1 << PREROUTING) | (1 << FORWARD)
     return 0
 
 
@@ -295,8 +331,8 @@ cdef inline bint remember(EngineState* e, Packet* p) noexcept nogil:
     return ON
 
 
-cdef void decide(EngineState* e, Packet* p) noexcept nogil:
-    """A packet or a reassembled datagram at one crossing: sets verdict, reason, dirty."""
+cdef void decide(EngineState* e, Packet* p, bint follow) noexcept nogil:
+    """A packet or a reassembled datagram at one crossing: sets verdict, reason, dirty.  follow: it will cross again as it is."""
     cdef uint32_t mark = p.mark, priority = p.priority
     p.verdict = ACCEPT
     p.reason = REASON_NONE
@@ -306,12 +342,15 @@ cdef void decide(EngineState* e, Packet* p) noexcept nogil:
     if p.trace:
         e.c.hook = p.hook
         record_packet(&e.c, p, RECORD_PACKET, NO_CHAIN)
-    run_crossing(e, p)
+    if run_crossing(e, p) == ON and p.dirty & DIRTY_PAYLOAD:
+        p.reason = rewrite_finish(p)
+        if p.reason:
+            drop(p, p.reason)
     if p.mark != mark:
         p.dirty |= DIRTY_MARK
     if p.priority != priority:
         p.dirty |= DIRTY_PRIORITY
-    if p.verdict == ACCEPT and crosses_again(e, p):
+    if follow and p.verdict == ACCEPT and crosses_again(e, p):
         remember(e, p)
     if p.trace:
         trace(&e.c, p, TRACE_END, NO_CHAIN, p.reason, NO_TEST, p.verdict)
@@ -328,7 +367,7 @@ cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t a
     cdef Fragment* f
     if whole.conn:
         conntrack_hold(e.conntrack, whole.conn)
-    decide(e, whole)
+    decide(e, whole, whole.family == IPV4)      # only IPv4 is merged by the kernel before INPUT
     defrag_release(e.defrag, q, whole, e.outbox, at)
     e.stats.verdicts[whole.verdict] += q.n
     e.stats.drops[whole.reason] += q.n
@@ -355,7 +394,7 @@ cdef void gather(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     if p.trace:
         trace(&e.c, p, TRACE_DEFRAG, NO_CHAIN, NO_CHAIN, NO_TEST, outcome)
     if outcome == FRAG_PASS:
-        decide(e, p)
+        decide(e, p, True)
         let_go(e, p)
     elif outcome >= FRAG_DROP:
         drop(p, <uint8_t>(outcome & 0xff))
@@ -381,17 +420,21 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     if p.flags & IS_FRAGMENT and e.c.program.features[family_index(p.family)] & (NEEDS_CONNTRACK | NEEDS_DEFRAG):
         gather(e, p, at)
         return
-    decide(e, p)
+    decide(e, p, True)
     let_go(e, p)
 
 
 # ---- the transport's door ---------------------------------------------------------------------------------------------
 
 cdef inline void take_up(EngineState* e) noexcept nogil:
-    """A batch boundary: run what the control side has handed over since the last one."""
+    """A batch boundary: run what the control side has handed over since the last one.
+
+    Always copied, never compared with what was there: a thread that slept through several swaps may find a new view at the
+    address of one that has been freed.
+    """
     cdef ProgramView* view = load_view(&e.next)
     cdef const void* host = load_host(&e.next_host)
-    if view != e.view:
+    if view != NULL:
         e.view = view
         e.c.program = view.program
         e.c.data = <const uint8_t*>view.program + view.program.data

@@ -6,7 +6,7 @@ from libc.string cimport memcpy, memset
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
 from nfqfw._ring cimport ring_put
-from nfqfw._trace cimport RECORD_TRACE, PacketRecord, TraceRecord
+from nfqfw._trace cimport NOT_TRACKED, RECORD_TRACE, PacketRecord, TraceRecord
 
 
 cdef enum:
@@ -28,7 +28,7 @@ cdef inline void trace(Context* c, const Packet* p, uint32_t event, uint32_t cha
     r.test = test
     r.value = value
     r.value2 = p.mark
-    r.pad = 0
+    r.ctinfo = p.ctinfo if p.conn or p.ctinfo else NOT_TRACKED
     r.generation = c.program.generation
     ring_put(c.ring, &r, sizeof(TraceRecord))
 

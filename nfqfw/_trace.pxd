@@ -34,6 +34,7 @@ cdef enum TraceKind:            # TraceRecord.event
 
 cdef enum:
     NO_TEST = 0xffffffff
+    NOT_TRACKED = 0xffffffff
 
 
 cdef struct TraceRecord:        # 40 bytes; report/ unpacks "<BBBB7IQ"
@@ -47,7 +48,7 @@ cdef struct TraceRecord:        # 40 bytes; report/ unpacks "<BBBB7IQ"
     uint32_t test               # test row
     uint32_t value
     uint32_t value2
-    uint32_t pad
+    uint32_t ctinfo             # CtInfo, or NOT_TRACKED before connection tracking
     uint64_t generation         # Program generation the numbers belong to
 
 

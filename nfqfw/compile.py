@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nfqfw import ops
+from nfqfw import indexing, ops
 from nfqfw.errors import RuleError, RuleErrors
 from nfqfw.ext.lowering import Action, Unevaluated
 from nfqfw.rules.lower import lower_rule, match_numbers
@@ -63,8 +63,9 @@ class Program:
 class Compiler:
     """Lays out one Program; one use each."""
 
-    def __init__(self, generation: int) -> None:
+    def __init__(self, generation: int, index_from: int) -> None:
         self.generation = generation
+        self.index_from = index_from
         self.data = bytearray(b"\0" * 8)             # offset 0 stays unused: it can mean "none"
         self.interned: dict[bytes, int] = {}
         self.state = bytearray()
@@ -90,6 +91,12 @@ class Compiler:
         if offset is None:
             offset = self.interned[info] = len(self.data)
             self.data += info + b"\0" * (-len(info) % 8)
+        return offset
+
+    def append(self, block: bytes) -> int:
+        """Offset of a block of its own in data, 8-byte aligned."""
+        offset = len(self.data)
+        self.data += block + b"\0" * (-len(block) % 8)
         return offset
 
     def number_chains(self, ruleset: Ruleset) -> None:
@@ -122,11 +129,15 @@ class Compiler:
                 continue
             for name, chain in table.chains.items():
                 number = self.numbers[ruleset.family, table_name, name]
-                self.chain_rows[number][0] = len(self.rules)
+                first = self.chain_rows[number][0] = len(self.rules)
+                boxes = indexing.Boxes(ruleset.family) if len(chain.rules) >= self.index_from else None
                 for position, rule in enumerate(chain.rules, 1):
-                    self.add_rule(rule, ruleset.family, table_name, number, position)
+                    self.add_rule(rule, ruleset.family, table_name, number, position, boxes)
+                if boxes is not None and not self.errors:
+                    self.chain_rows[number][7] = self.append(boxes.build(first))
 
-    def add_rule(self, rule: Rule, family: int, table: str, chain: int, position: int) -> None:
+    def add_rule(self, rule: Rule, family: int, table: str, chain: int, position: int,
+                 boxes: indexing.Boxes | None) -> None:
         row = len(self.rules)
         self.rules.append(rule)
         self.rule_chain.append(chain)
@@ -143,6 +154,8 @@ class Compiler:
             invariant &= test.invariant
             self.tests += TEST_ROW.pack(OPCODES[test.op], int(test.invariant), self.intern(test.info), self.keep(test.state), number)
             self.test_match.append(number)
+        if boxes is not None:
+            boxes.add(tests)
         code, argument = self.target(target, family, table)
         self.rows += RULE_ROW.pack(first, len(tests), code, argument, row, int(invariant), position)
 
@@ -193,12 +206,12 @@ class Compiler:
             used_hooks={family: frozenset(self.used[family]) for family in FAMILIES})
 
 
-def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1) -> Program:
+def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1, index_from: int = indexing.FROM) -> Program:
     """Program of at most one Ruleset per family, which `rules.check` has passed.
 
-    Raises RuleErrors naming every rule that this build cannot evaluate ("not evaluated yet", "not possible").
+    Chains of at least index_from rules get an index; it changes nothing but time.  Raises RuleErrors naming every rule that this build cannot evaluate ("not evaluated yet", "not possible").
     """
-    compiler = Compiler(generation)
+    compiler = Compiler(generation, index_from)
     rulesets = list(rulesets)
     for ruleset in rulesets:
         compiler.number_chains(ruleset)

@@ -3,5 +3,8 @@
 TESTS = (
     "src4", "dst4", "src6", "dst6", "in", "out", "proto", "fragment",
     "tcp", "udp", "icmp", "icmp6", "multiport", "conntrack", "state", "mark", "limit",
+    "ttl", "tos", "ecn", "connmark",
 )
-ACTIONS = ("reject", "log", "mark", "trace", "notrack")
+ACTIONS = ("reject", "log", "mark", "trace", "notrack",
+           "nat", "ttl", "tos", "ecn", "connmark", "classify", "tcpmss", "tcpoptstrip", "checksum", "snpt", "dnpt", "ct",
+           "secmark", "connsecmark")

@@ -13,6 +13,7 @@ from nfqfw._conntrack import ConntrackTable
 from nfqfw._engine import Engine, LoadedProgram
 from nfqfw.compile import compile_rulesets
 from nfqfw.host import Host
+from nfqfw.plan import attach_plan, hook_mask
 from nfqfw.queue._feed import Feed
 from nfqfw.queue.capture import Captured
 from nfqfw.queue.offline import DELIVERED, HOOK_NAMES, SENT, Crossing, OfflineQueue, Router, Travelling, pump
@@ -44,9 +45,14 @@ class Told:
 
 
 class Replay:
-    """One capture through one ruleset.  host: facts that choose the hooks; None = everything is forwarded."""
+    """One capture through one ruleset.
 
-    def __init__(self, rulesets: list, host: Host | None = None, interfaces: tuple[str, str] = ("", ""), trace: bool = False) -> None:
+    host: facts that choose the hooks; None = everything is forwarded.  exact: show the engine every hook, not only those that a
+    live firewall would divert for this ruleset.
+    """
+
+    def __init__(self, rulesets: list, host: Host | None = None, interfaces: tuple[str, str] = ("", ""),
+                 trace: bool = False, exact: bool = False) -> None:
         self.rulesets = rulesets
         self.program = compile_rulesets(rulesets)
         known = host if host is not None else Host.offline({name: [] for name in dict.fromkeys(interfaces) if name})
@@ -56,8 +62,10 @@ class Replay:
         self.loaded = LoadedProgram(self.program)
         self.engine.load(self.loaded)
         self.engine.set_trace(trace)
+        hooks = attach_plan(self.program, exact)
+        self.engine.set_attached(hook_mask(hooks))
         ways = tuple(known.index(name) or 0 if name else 0 for name in interfaces)
-        self.queue = OfflineQueue(Feed(self.engine), Router(host, ways), on_crossing=self._crossed, on_end=self._ended)
+        self.queue = OfflineQueue(Feed(self.engine), Router(host, ways), hooks, on_crossing=self._crossed, on_end=self._ended)
         self.reporter = Reporter(self.names)
         self.reporter.add_program(self.program)
         self.verdicts: Counter[str] = Counter()

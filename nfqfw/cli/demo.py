@@ -1,6 +1,7 @@
 """nfqfw demo: arguments, and the report for people or machines.  The demo itself is nfqfw/demo/."""
 
 import json
+import re
 import sys
 
 import click
@@ -8,6 +9,7 @@ import click
 from nfqfw.cli import exits
 
 CONNECTIONS_SHOWN = 12
+COMMENT = re.compile(r' -m comment --comment ("[^"]*"|\S+)')
 
 
 @click.command(short_help="Show nfqfw filtering real traffic between three namespaces.")
@@ -64,13 +66,14 @@ def render(result) -> None:
 def expectation_table(result):
     from rich.table import Table
     table = Table(title="What the client and the server saw", title_justify="left", title_style="bold", box=None, padding=(0, 1))
-    for heading in ("", "IP", "from", "question", "expected", "observed", "because"):
+    for heading in ("", "IP", "from", "question", "observed", "because"):
         table.add_column(heading, overflow="fold")
     for o in result.observations:
         e = o.expectation
         mark = "[green]ok[/green]" if o.ok else "[bold red]NO[/bold red]"
-        because = f"{e.verdict}, rule \"{e.rule}\"" if e.rule else f"{e.verdict}, policy of FORWARD"
-        table.add_row(mark, f"v{e.family}", e.asker, e.name, e.expected, o.observed if o.ok else f"[red]{o.observed}[/red]", because)
+        because = f"{e.verdict} # {e.rule}" if e.rule else f"{e.verdict} policy"
+        observed = o.observed if o.ok else f"[red]{o.observed}[/red], not {e.expected}"
+        table.add_row(mark, f"v{e.family}", e.asker, e.name, observed, because)
     return table
 
 
@@ -87,9 +90,15 @@ def rule_table(rules: list[dict]):
     table.add_column("chain")
     table.add_column("rule", overflow="fold")
     for rule in hit:
-        text = f"policy {rule['policy']}" if "policy" in rule else rule["rule"]
+        text = f"policy {rule['policy']}" if "policy" in rule else comment_last(rule["rule"])
         table.add_row(f"v{rule['family']}", str(rule["packets"]), str(rule["bytes"]), rule["chain"], escape(text))
     return table
+
+
+def comment_last(rule: str) -> str:
+    """The rule with its comment behind it instead of inside, which is easier to read in a table."""
+    found = COMMENT.search(rule)
+    return f"{rule[:found.start()]}{rule[found.end():]}   # {found[1].strip(chr(34))}" if found else rule
 
 
 def next_steps(result) -> str:

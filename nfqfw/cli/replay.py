@@ -21,9 +21,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
               "Without it every packet counts as forwarded.")
 @click.option("--in", "ifin", default="", metavar="NAME", help="Interface by which packets arrive (default: by the snapshot's routes).")
 @click.option("--out", "ifout", default="", metavar="NAME", help="Interface by which forwarded packets leave.")
+@click.option("--exact", is_flag=True, help="Show the engine every hook, not only those that `run` would divert.")
 @click.option("--trace", is_flag=True, help="Print every packet's walk: rules, the predicate that failed, verdict.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object per packet, then the totals.")
-def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | None, ifin: str, ifout: str, trace: bool, as_json: bool) -> int:
+def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | None, ifin: str, ifout: str, exact: bool, trace: bool,
+            as_json: bool) -> int:
     """Run a pcap or pcapng file through the same engine that filters live, and count verdicts.  No root, no traffic.
 
     Exit code 0: the capture was judged, whatever the verdicts; 3: the ruleset has mistakes; 2: a file cannot be read.
@@ -31,7 +33,10 @@ def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | No
     from nfqfw.host import Host
     from nfqfw.queue.capture import Capture, CaptureError
     from nfqfw.replay import Replay
-    replay = Replay(load(rules, rules6), Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace)
+    rulesets = load(rules, rules6)
+    if not (snapshot or ifin or ifout) and names_interfaces(rulesets):
+        click.echo("nfqfw: note: the ruleset names interfaces and the capture has none: give --host, or --in and --out", err=True)
+    replay = Replay(rulesets, Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace, exact)
     try:
         with Capture(capture) as packets:
             for told in replay.run(packets):
@@ -53,13 +58,21 @@ def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | No
     return exits.OK
 
 
+def names_interfaces(rulesets: list) -> bool:
+    return any(rule.in_interface or rule.out_interface for ruleset in rulesets for table in ruleset.tables.values()
+               for chain in table.chains.values() for rule in chain.rules)
+
+
 def print_told(told, trace: bool) -> None:
     """LOG lines always, walks when asked for; what the kernel itself ended is told with them."""
     for kind, lines in told.lines:
         click.echo(f"{told.captured.number}: " + ("LOG " if kind == "log" else "") + "\n".join(lines))
+    traced = any(kind == "trace" for kind, _ in told.lines)
     for fate in told.fates if trace else ():
         if fate.verdict not in ("ACCEPT", "DROP"):
             click.echo(f"{fate.number}: {fate.summary}: ended by the kernel at {fate.hook}: {fate.verdict}")
+        elif not traced:
+            click.echo(f"{fate.number}: {fate.summary}: {fate.verdict} at {fate.hook}, reason {fate.reason}")
 
 
 def as_data(told) -> dict:

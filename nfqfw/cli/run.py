@@ -37,7 +37,8 @@ def command(rules: Path, rules6: Path | None, queue: int, queues: int, transport
         return exits.OK
     require_root("nfqfw run reads the kernel's packet queue")
     from nfqfw.daemon.service import Daemon, Options
-    daemon = Daemon(rulesets.get(IPV4), rulesets.get(IPV6), Options(queue=queue, queues=queues, transport=transport, exact=exact, trace=trace))
+    daemon = Daemon(rulesets.get(IPV4), rulesets.get(IPV6), Options(queue=queue, queues=queues, transport=transport, exact=exact, trace=trace),
+                    on_lines=printer(as_json))
     totals = daemon.serve(lambda: click.echo(f"nfqfw: filtering by {rules}{f' and {rules6}' if rules6 else ''}; Ctrl-C ends it", err=True))
     render(totals, as_json)
     return exits.OK
@@ -54,6 +55,13 @@ def load(rules: Path, rules6: Path | None) -> dict:
         language.check(ruleset)
     compile_rulesets(list(rulesets.values()))
     return rulesets
+
+
+def printer(as_json: bool):
+    """LOG lines go to standard error, walks of packets to standard output, unless JSON has that for itself."""
+    def on_lines(kind: str, lines: list[str]) -> None:
+        click.echo("\n".join(lines), err=kind == "log" or as_json)
+    return on_lines
 
 
 def render(totals: dict, as_json: bool) -> None:

@@ -35,8 +35,8 @@ cdef inline bint udp_valid(Conntrack* t, const Packet* p) noexcept nogil:
 cdef inline bint udplite_valid(Conntrack* t, const Packet* p) noexcept nogil:
     """Coverage 0 (all) or 8..length; the checksum must be there (RFC 3828 3.1).
 
-    Seen on Linux 6.18: its tracker takes UDP's number for the pseudo-header, so a right checksum is INVALID and one made
-    with 17 is not.  Equal is equal.
+    Linux sums the pseudo-header with UDP's protocol number, 17, so a right UDP-Lite checksum (136) is INVALID there
+    unless the device checked it or nf_conntrack_checksum is off.  Seen on 6.18 by the oracle; equal here.
     """
     cdef uint32_t coverage
     if not has(p, p.thoff, 8) or l4_len(p) < 8:
@@ -92,11 +92,11 @@ cdef inline int icmp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
 
 
 cdef inline bint gre_key(const Packet* p, uint16_t* key) noexcept nogil:
-    """Destination key: call id of version 1 (PPTP), 0 of version 0 and of a header cut short.  False: version 1 without PPP."""
+    """Destination key: call id of version 1 (PPTP), 0 of version 0.  False: version 1 that carries no PPP, or too short."""
     key[0] = 0
-    if not has(p, p.thoff, 8) or (p.data[p.thoff + 1] & 7) != 1:
+    if not has(p, p.thoff, 4) or (p.data[p.thoff + 1] & 7) != 1:
         return True
-    if be16(p.data + p.thoff + 2) != GRE_PPP:
+    if not has(p, p.thoff, 8) or be16(p.data + p.thoff + 2) != GRE_PPP:
         return False
     key[0] = be16(p.data + p.thoff + 6)
     return True

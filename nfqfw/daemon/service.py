@@ -87,6 +87,7 @@ class Daemon:
             self.on_signals()
             ready()
             self.wait()
+            self.evaluator.stop()               # first: what waits in the queues is judged, and counts
             return self.totals()
         finally:
             self.evaluator.stop()

@@ -12,22 +12,37 @@ from nfqfw._program cimport Context, TestRow
 from nfqfw._record cimport record_packet, trace
 from nfqfw._trace cimport NO_TEST, RECORD_LOG, TRACE_MARK
 from nfqfw.ext.m_conntrack cimport ConntrackInfo, StateInfo, m_conntrack, m_state
+from nfqfw.ext.m_connmark cimport ConnmarkMatchInfo, m_connmark
+from nfqfw.ext.m_ecn cimport EcnMatchInfo, m_ecn
 from nfqfw.ext.m_icmp cimport IcmpInfo, m_icmp
 from nfqfw.ext.m_icmp6 cimport m_icmp6
 from nfqfw.ext.m_limit cimport LimitInfo, m_limit
 from nfqfw.ext.m_mark cimport MarkMatchInfo, m_mark
 from nfqfw.ext.m_multiport cimport MultiportInfo, m_multiport
 from nfqfw.ext.m_tcp cimport TcpInfo, m_tcp
+from nfqfw.ext.m_tos cimport TosMatchInfo, m_tos
+from nfqfw.ext.m_ttl cimport TtlMatchInfo, m_ttl
 from nfqfw.ext.m_udp cimport UdpInfo, m_udp
 from nfqfw.ext.rule cimport (Address4Info, Address6Info, FragmentInfo, InterfaceInfo, ProtoInfo, rule_dst4, rule_dst6, rule_fragment,
                              rule_in, rule_out, rule_proto, rule_src4, rule_src6)
-from nfqfw.ext.t_CT cimport t_NOTRACK
+from nfqfw.ext.t_CHECKSUM cimport t_CHECKSUM
+from nfqfw.ext.t_CLASSIFY cimport ClassifyInfo, t_CLASSIFY
+from nfqfw.ext.t_CONNMARK cimport ConnmarkInfo, t_CONNMARK
+from nfqfw.ext.t_CT cimport CtInfoBlock, t_CT, t_NOTRACK
+from nfqfw.ext.t_ECN cimport EcnInfo, t_ECN
 from nfqfw.ext.t_MARK cimport MarkInfo, t_MARK
+from nfqfw.ext.t_NPT cimport NptInfo, t_DNPT, t_SNPT
+from nfqfw.ext.t_SECMARK cimport ConnsecmarkInfo, SecmarkInfo, t_CONNSECMARK, t_SECMARK
+from nfqfw.ext.t_TCPMSS cimport TcpMssInfo, t_TCPMSS
+from nfqfw.ext.t_TCPOPTSTRIP cimport TcpOptStripInfo, t_TCPOPTSTRIP
+from nfqfw.ext.t_TOS cimport TosInfo, t_TOS
 from nfqfw.ext.t_TRACE cimport t_TRACE
+from nfqfw.ext.t_TTL cimport TtlInfo, t_TTL
 
 
 cdef enum:
     EFFECT_REJECT = 16          # Outcome.OUTCOME_REJECT of _fastpath.pxd
+    EFFECT_NAT = 17             # Outcome.OUTCOME_NAT
 
 
 cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
@@ -68,6 +83,14 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_mark(p, <const MarkMatchInfo*>info, c)
     elif op == OP_LIMIT:
         return m_limit(p, <const LimitInfo*>info, c, c.state + t.state)
+    elif op == OP_TTL:
+        return m_ttl(p, <const TtlMatchInfo*>info, c)
+    elif op == OP_TOS:
+        return m_tos(p, <const TosMatchInfo*>info, c)
+    elif op == OP_ECN:
+        return m_ecn(p, <const EcnMatchInfo*>info, c)
+    elif op == OP_CONNMARK:
+        return m_connmark(p, <const ConnmarkMatchInfo*>info, c)
     return False
 
 
@@ -96,4 +119,32 @@ cdef inline uint32_t act(Context* c, Packet* p, uint32_t action, uint32_t info) 
         return <uint32_t>t_TRACE(p, data, c)
     elif action == ACTION_NOTRACK:
         return <uint32_t>t_NOTRACK(p, data, c)
+    elif action == ACTION_NAT:
+        return with_effect(c, info, action, EFFECT_NAT)
+    elif action == ACTION_TTL:
+        return <uint32_t>t_TTL(p, <const TtlInfo*>data, c)
+    elif action == ACTION_TOS:
+        return <uint32_t>t_TOS(p, <const TosInfo*>data, c)
+    elif action == ACTION_ECN:
+        return <uint32_t>t_ECN(p, <const EcnInfo*>data, c)
+    elif action == ACTION_CONNMARK:
+        return <uint32_t>t_CONNMARK(p, <const ConnmarkInfo*>data, c)
+    elif action == ACTION_CLASSIFY:
+        return <uint32_t>t_CLASSIFY(p, <const ClassifyInfo*>data, c)
+    elif action == ACTION_TCPMSS:
+        return <uint32_t>t_TCPMSS(p, <const TcpMssInfo*>data, c)
+    elif action == ACTION_TCPOPTSTRIP:
+        return <uint32_t>t_TCPOPTSTRIP(p, <const TcpOptStripInfo*>data, c)
+    elif action == ACTION_SNPT:
+        return <uint32_t>t_SNPT(p, <const NptInfo*>data, c)
+    elif action == ACTION_DNPT:
+        return <uint32_t>t_DNPT(p, <const NptInfo*>data, c)
+    elif action == ACTION_CT:
+        return <uint32_t>t_CT(p, <const CtInfoBlock*>data, c)
+    elif action == ACTION_SECMARK:
+        return <uint32_t>t_SECMARK(p, <const SecmarkInfo*>data, c)
+    elif action == ACTION_CONNSECMARK:
+        return <uint32_t>t_CONNSECMARK(p, <const ConnsecmarkInfo*>data, c)
+    elif action == ACTION_CHECKSUM:
+        return <uint32_t>t_CHECKSUM(p, c)
     return CONTINUE

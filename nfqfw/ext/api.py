@@ -35,12 +35,12 @@ class Opt:
     """One option of an extension."""
 
     __slots__ = ("name", "type", "key", "aliases", "required", "invert", "multi", "excludes", "needs", "low", "high",
-                 "once", "metavar", "help", "reader", "text", "takes")
+                 "once", "metavar", "help", "reader", "text", "takes", "words")
 
     def __init__(self, name: str, type: str = "none", *, key: str | None = None, aliases: tuple[str, ...] = (),
                  required: bool = False, invert: bool = False, multi: bool = False, excludes: tuple[str, ...] = (),
                  needs: tuple[str, ...] = (), low: int = 0, high: int | None = None, once: str = "", metavar: str = "",
-                 help: str = ""):
+                 help: str = "", words: int = 1):
         self.name = name
         self.type = type                    # key of values.TYPES; "none" takes no argument; "own" is read by read_KEY
         self.key = key or name.replace("-", "_")
@@ -56,6 +56,7 @@ class Opt:
         self.metavar = metavar
         self.help = help
         self.takes = type != "none"
+        self.words = words if self.takes else 0     # arguments; those after the first are read by `draft.more()`
         value_type = TYPES.get(type)
         self.reader = value_type.read if value_type else None
         self.text = value_type.text if value_type else str
@@ -89,16 +90,23 @@ class Draft:
 class Use:
     """A match or target as a rule has it.  Equal if the kernel would see the same data."""
 
-    __slots__ = ("ext", "values", "inverted")
+    __slots__ = ("ext", "values", "inverted", "saved")
 
     def __init__(self, ext: "Extension", values: dict[str, object], inverted: frozenset[str] = NONE):
         self.ext = ext
+        self.saved: str | None = None       # what `text` made
         self.values = values
         self.inverted = inverted
 
     @property
     def name(self) -> str:
         return self.ext.name
+
+    def text(self) -> str:
+        """`NAME --option value ...` as save prints it behind -m or -j."""
+        if self.saved is None:
+            self.saved = self.ext.name + self.ext.save(self)
+        return self.saved
 
     def __eq__(self, other) -> bool:
         if not isinstance(other, Use):
@@ -139,11 +147,14 @@ class Extension:
     only = Only()
     listed_as = ""                          # name in the target column of -L, where it is not the own one
     check = None
+    check_needs_hooks = False               # check looks at the hooks that reach the rule
 
     def __init__(self):
         self.by_name = {spelling: opt for opt in self.opts for spelling in (opt.name, *opt.aliases)}
         self.readers = {opt.name: getattr(self, "read_" + opt.key, None) for opt in self.opts}
         self.restricted = bool(any(self.only)) or self.check is not None
+        self.hooked = bool(self.only.hooks) or self.check_needs_hooks
+        self.protocol_only = bool(self.only.protocols) and not (self.only.tables or self.hooked or self.check)
         self.required = tuple(opt for opt in self.opts if opt.required)
         self.related = any(opt.excludes or opt.needs for opt in self.opts)
 

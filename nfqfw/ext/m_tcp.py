@@ -33,7 +33,7 @@ def parse_flags(text: str) -> int:
 
 @match("tcp", *port_opts(once=True),
        Opt("syn", invert=True, key="flags", once=BOTH, help="only SYN of FIN, SYN, RST and ACK is set"),
-       Opt("tcp-flags", "own", invert=True, key="flags", once=BOTH, metavar="mask comp",
+       Opt("tcp-flags", "own", words=2, invert=True, key="flags", once=BOTH, metavar="mask comp",
            help="of the flags in mask exactly those in comp are set\n(FIN SYN RST PSH ACK URG ALL NONE)"),
        Opt("tcp-option", "own", invert=True, metavar="number", once="Only one `--tcp-option' allowed",
            help="an option of this kind is present"),

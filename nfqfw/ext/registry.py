@@ -9,10 +9,15 @@ from nfqfw.ext import api
 # name in rules -> module of nfqfw.ext
 MATCH_MODULES: dict[str, str] = {
     "comment": "m_comment", "conntrack": "m_conntrack", "icmp": "m_icmp", "icmp6": "m_icmp6", "limit": "m_limit",
+    "connmark": "m_connmark", "dscp": "m_tos", "ecn": "m_ecn", "hl": "m_ttl", "tos": "m_tos", "ttl": "m_ttl",
     "mark": "m_mark", "multiport": "m_multiport", "state": "m_state", "tcp": "m_tcp", "udp": "m_udp",
 }
 MATCH_ALIASES = {"icmpv6": "icmp6", "ipv6-icmp": "icmp6", "ipv6-mh": "mh", "mobility-header": "mh"}
 TARGET_MODULES: dict[str, str] = {
+    "CHECKSUM": "t_CHECKSUM", "CLASSIFY": "t_CLASSIFY", "CONNMARK": "t_CONNMARK", "CONNSECMARK": "t_SECMARK",
+    "DNAT": "t_SNAT", "DNPT": "t_NPT", "DSCP": "t_TOS", "ECN": "t_ECN", "HL": "t_TTL", "MASQUERADE": "t_MASQUERADE",
+    "NETMAP": "t_NETMAP", "REDIRECT": "t_MASQUERADE", "SECMARK": "t_SECMARK", "SNAT": "t_SNAT", "SNPT": "t_NPT",
+    "TCPMSS": "t_TCPMSS", "TCPOPTSTRIP": "t_TCPOPTSTRIP", "TOS": "t_TOS", "TTL": "t_TTL",
     "CT": "t_CT", "LOG": "t_LOG", "MARK": "t_MARK", "NOTRACK": "t_CT", "REJECT": "t_REJECT", "TRACE": "t_TRACE",
 }
 STANDARD_TARGETS = frozenset({"ACCEPT", "DROP", "RETURN", "QUEUE"})

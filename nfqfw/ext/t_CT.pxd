@@ -1,7 +1,26 @@
-"""target CT --notrack and NOTRACK: the packet stays untracked.  Header-only."""
+"""targets CT and NOTRACK: what tracking is told about a packet before it starts.  Header-only."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from nfqfw._packet cimport CT_UNTRACKED, Packet
 from nfqfw._program cimport Context
+
+
+cdef enum ZoneSide:             # Packet.zone_dir
+    ZONE_BOTH = 0
+    ZONE_ORIGINAL = 1
+    ZONE_REPLY = 2
+
+
+cdef struct CtInfoBlock:        # "<HHIIBBBx"; the template that Packet.ct_template names
+    uint16_t zone
+    uint16_t helper             # number of the helper, 0 = none
+    uint32_t events             # conntrack events to tell, 0 = all
+    uint32_t expect_events      # the same of expectations
+    uint8_t zone_dir            # ZoneSide
+    uint8_t zone_from_mark      # 1 = the zone is the low half of the packet's mark
+    uint8_t notrack
+    uint8_t pad
 
 
 cdef inline int t_NOTRACK(Packet* p, const void* info, Context* c) noexcept nogil:
@@ -9,4 +28,16 @@ cdef inline int t_NOTRACK(Packet* p, const void* info, Context* c) noexcept nogi
     if p.conn == 0 and p.ct_template == 0 and p.ctinfo != CT_UNTRACKED:
         p.ctinfo = CT_UNTRACKED
         c.untracked = 1
+    return -1
+
+
+cdef inline int t_CT(Packet* p, const CtInfoBlock* info, Context* c) noexcept nogil:
+    """Give the packet a template; the first CT rule wins."""
+    if p.conn or p.ct_template or p.ctinfo == CT_UNTRACKED:
+        return -1
+    if info.notrack:
+        return t_NOTRACK(p, info, c)
+    p.zone = <uint16_t>(p.mark & 0xffff) if info.zone_from_mark else info.zone
+    p.zone_dir = info.zone_dir
+    p.ct_template = <uint32_t>(<const uint8_t*>info - c.data)
     return -1

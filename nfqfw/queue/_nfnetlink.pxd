@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._outbox cimport EngineDoor
 from nfqfw._packet cimport Packet
-from nfqfw.queue._libc cimport iovec, mmsghdr, sockaddr_nl
+from nfqfw.queue._libc cimport iovec, mmsghdr
 from nfqfw.queue._replies cimport Replies
 from nfqfw.queue._verdicts cimport Verdicts
 
@@ -47,7 +47,6 @@ cdef struct Loop:
     Packet packets[64]
     mmsghdr messages[64]
     iovec iov[64]
-    sockaddr_nl senders[64]
 
 
 cdef class Queue:

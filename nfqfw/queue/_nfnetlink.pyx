@@ -18,7 +18,7 @@ stale verdict would hit a new packet (spec/nfqueue.md 4).
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset, strerror
+from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from nfqfw._outbox cimport EngineDoor, Released
@@ -81,11 +81,10 @@ cdef void take(Loop* q, uint32_t n) noexcept nogil:
     cdef uint32_t i
     q.n = 0
     for i in range(n):
-        if q.senders[i].nl_pid != 0 or q.messages[i].msg_hdr.msg_flags & c.MSG_TRUNC:
-            q.malformed += 1                        # not from the kernel, or longer than any packet message
+        if q.messages[i].msg_hdr.msg_flags & c.MSG_TRUNC:
+            q.malformed += 1                        # longer than any packet message
         else:
             take_datagram(q, q.buffers + <size_t>i * q.stride, q.messages[i].msg_len)
-        q.messages[i].msg_hdr.msg_namelen = sizeof(c.sockaddr_nl)
     judge(q)
 
 
@@ -228,8 +227,6 @@ cdef Loop* loop_new(uint16_t queue, uint32_t index) except NULL:
         q.iov[i].iov_len = BUFFER_BYTES
         q.messages[i].msg_hdr.msg_iov = &q.iov[i]
         q.messages[i].msg_hdr.msg_iovlen = 1
-        q.messages[i].msg_hdr.msg_name = &q.senders[i]
-        q.messages[i].msg_hdr.msg_namelen = sizeof(c.sockaddr_nl)
     return q
 
 
@@ -311,6 +308,10 @@ cdef class Queue:
         address.nl_family = c.AF_NETLINK
         if c.bind(q.fd, <c.sockaddr*>&address, sizeof(address)) < 0:
             raise_os("netlink socket")
+        # Connected to the kernel (port 0): messages of other processes are refused to them, and no datagram's sender
+        # needs to be asked for and compared.
+        if c.connect(q.fd, <c.sockaddr*>&address, sizeof(address)) < 0:
+            raise_os("netlink socket")
         q.verdicts.fd = q.fd
         # Without NO_ENOBUFS one overflow would make the kernel drop everything until we have read the socket empty; with
         # it only what does not fit is lost, and the gaps in the ids count that exactly.
@@ -387,6 +388,19 @@ cdef class Queue:
             loop_run(q)
             c.store32(&q.blocked, 1)
         self.running = 0
+
+    def inject(self, const uint8_t[::1] datagram not None):
+        """Take a datagram as if the kernel had sent it: for tests and fuzzers, which need no queue.  Not while it runs."""
+        cdef Loop* q = self.loop
+        cdef uint32_t n = <uint32_t>len(datagram)
+        if self.running or q.door.batch == NULL or n > BUFFER_BYTES:
+            raise ValueError("queue is running, has no engine, or the datagram is too long")
+        if n:
+            memcpy(q.buffers, &datagram[0], n)
+        q.messages[0].msg_len = n
+        q.messages[0].msg_hdr.msg_flags = 0
+        with nogil:
+            take(q, 1)
 
     def stop(self):
         """Make `run` return at the next batch boundary.  Any thread; also before `run`."""

@@ -25,6 +25,7 @@ class TraceEvent:
     test: int
     value: int
     mark: int
+    ctinfo: int                     # CtInfo; NO_NUMBER before connection tracking
     generation: int
 
 
@@ -56,9 +57,9 @@ def decode(record: bytes) -> TraceEvent | PacketFacts | None:
     """One record; None for a kind that this version does not know."""
     kind = record[0] if record else 0
     if kind == TRACE and len(record) >= TRACE_RECORD.size:
-        _, event, hook, table, serial, chain, rule, test, value, mark, _, generation = TRACE_RECORD.unpack_from(record)
+        _, event, hook, table, serial, chain, rule, test, value, mark, ctinfo, generation = TRACE_RECORD.unpack_from(record)
         name = EVENTS[event] if event < len(EVENTS) else f"event {event}"
-        return TraceEvent(name, hook, table, serial, chain, rule, test, value, mark, generation)
+        return TraceEvent(name, hook, table, serial, chain, rule, test, value, mark, ctinfo, generation)
     if kind in (PACKET, LOG) and len(record) >= PACKET_RECORD.size:
         return _packet(record)
     return None

@@ -8,9 +8,9 @@ numbers are turned into names and places by the Program that walked.
     TCP 10.77.1.2:40112 -> 10.77.2.2:22 SYN  60 bytes, in eth0 out eth1
       conntrack: NEW
       filter FORWARD
-        1 demo.v4:14 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT   no: ctstate is NEW
+        1 demo.v4:14 -m conntrack --ctstate ESTABLISHED -j ACCEPT             no: -m conntrack --ctstate ESTABLISHED, ctstate is NEW
         2 demo.v4:17 -p tcp -m tcp --dport 22 -j blocked                      yes, jump to blocked
-        blocked 2 demo.v4:25 -j DROP                                              yes
+        blocked 2 demo.v4:25 -j DROP                                          yes
       => DROP by demo.v4:25 (filter blocked rule 2)
 """
 
@@ -28,7 +28,7 @@ from nfqfw.rules.saving import rule_text
 VERDICTS = {0: "DROP", 1: "ACCEPT", 2: "HELD", 3: "QUEUE", 4: "REPEAT"}
 CTINFO = {0: "ESTABLISHED", 1: "RELATED", 2: "NEW", 3: "ESTABLISHED (reply)", 4: "RELATED (reply)", 7: "UNTRACKED", 8: "INVALID"}
 WALKS_MAX = 4096                    # packets under way that a Collector remembers; the oldest is given up first
-RULE_COLUMN = 76                    # characters kept for a rule's text before the outcome is written behind it
+RULE_COLUMN = 72                    # a rule of at most so many characters has its outcome beside it, a longer one below
 
 LOG_INFO = struct.Struct("<BB30s")   # LogInfo of ext/t_LOG.pxd: level, flags, prefix
 
@@ -162,19 +162,22 @@ class Rendering:
     summary: Summary
     packet: PacketFacts | None
     lines: list[str] = field(default_factory=list)
-    ctstate: str = "not tracked yet"
     decided_by: str = ""
     base: int = NO_NUMBER
 
     def seen(self, event: TraceEvent) -> Seen:
         names, packet = self.names, self.packet
-        return Seen(self.summary, names(packet.ifin) if packet else "?", names(packet.ifout) if packet else "?", event.mark, self.ctstate)
+        ctstate = "not tracked yet" if event.ctinfo == NO_NUMBER else CTINFO.get(event.ctinfo, str(event.ctinfo))
+        return Seen(self.summary, names(packet.ifin) if packet else "?", names(packet.ifout) if packet else "?", event.mark, ctstate)
 
     def rule_line(self, event: TraceEvent, outcome: str) -> None:
         places, row = self.places, event.rule
         chain = "" if event.chain == self.base else places.chain(event.chain) + " "
         head = f"    {chain}{places.position(row)} {places.origin(row)} {places.text(row)}"
-        self.lines.append(f"{head:<{RULE_COLUMN}}  {outcome}")
+        if len(head) > RULE_COLUMN:
+            self.lines += [head, f"        {outcome}"]
+        else:
+            self.lines.append(f"{head:<{RULE_COLUMN}}  {outcome}")
 
 
 def _step(r: Rendering, e: TraceEvent) -> None:
@@ -211,8 +214,7 @@ def _policy(r: Rendering, e: TraceEvent) -> None:
 
 
 def _conntrack(r: Rendering, e: TraceEvent) -> None:
-    r.ctstate = CTINFO.get(e.value, str(e.value))
-    r.lines.append(f"  conntrack: {r.ctstate}" + (f", connection {e.rule}" if e.rule not in (0, NO_NUMBER) else ""))
+    r.lines.append(f"  conntrack: {CTINFO.get(e.value, e.value)}" + (f", connection {e.rule}" if e.rule not in (0, NO_NUMBER) else ""))
 
 
 def _reason(number: int) -> str:

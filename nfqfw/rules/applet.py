@@ -337,11 +337,12 @@ def restore_text(call: Call, text: str, options: restore.Options, path: str) -> 
         restorer.note = call.out.append
         number = 0
         try:
-            for number, line in enumerate(lines_of(text), 1):
-                commits = len(restorer.committed)
-                restorer.feed(line, number)
-                if len(restorer.committed) != commits and not options.test:
-                    check(Ruleset(call.family, {restorer.committed[-1].name: restorer.committed[-1]}))
+            with restore.collector_paused():
+                for number, line in enumerate(lines_of(text), 1):
+                    commits = len(restorer.committed)
+                    restorer.feed(line, number)
+                    if len(restorer.committed) != commits and not options.test:
+                        check(Ruleset(call.family, {restorer.committed[-1].name: restorer.committed[-1]}))
             if restorer.editor is not None or restorer.skipping:
                 call.err.append(f"{call.program}: COMMIT expected at line {number + 1}\n")
                 return call.result(OTHER_PROBLEM)

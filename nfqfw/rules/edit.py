@@ -6,7 +6,7 @@ Errors are those of libiptc: RuleError with the errno that the tool would report
 from __future__ import annotations
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError
-from nfqfw.rules.model import BUILTIN_CHAINS, Chain, Jump, PolicyCount, Rule, Table
+from nfqfw.rules.model import BUILTIN_CHAINS, Chain, Jump, PolicyCount, Rule, Standard, Table
 
 
 def refused(errno_name: str) -> RuleError:
@@ -88,7 +88,8 @@ class Editor:
 
     def find(self, name: str, rule: Rule) -> int:
         """Position from 0 of the first equal rule, -1 if there is none."""
-        for i, other in enumerate(self.chain(name).rules):
+        chain = self.chains.get(name)           # libiptc does not say that the chain itself is missing
+        for i, other in enumerate(chain.rules if chain is not None else ()):
             if other.same_as(rule):
                 return i
         return -1
@@ -96,8 +97,14 @@ class Editor:
     def delete(self, name: str, rule: Rule) -> None:
         at = self.find(name, rule)
         if at < 0:
-            raise refused("NOMATCH")
+            raise self.no_match(name, rule)
         del self.own(name).rules[at]
+
+    def no_match(self, name: str, rule: Rule) -> RuleError:
+        """libiptc forgets what it was asked once it has looked up a chain or an extension for the target: then it says
+        ENOENT in general words."""
+        looked_up = name in self.chains and rule.target is not None and type(rule.target) is not Standard
+        return refused("ENOENT" if looked_up else "NOMATCH")
 
     def flush(self, name: str) -> None:
         chain = self.chain(name)

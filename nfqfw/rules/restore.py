@@ -6,16 +6,20 @@ mistake in it; the applet's restore (rules.applet) stops at the first, as the to
 
 from __future__ import annotations
 
+import gc
 import re
+from contextlib import contextmanager
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
 from nfqfw.ext.registry import STANDARD_TARGETS
 from nfqfw.limits import CHAIN_NAME_BYTES, RESTORE_LINE_BYTES
 from nfqfw.rules import lexer
+from nfqfw.rules._scan import Scanner
 from nfqfw.rules.edit import Editor
 from nfqfw.rules.grammar import DEFAULT_RESOLVER, Command, Parser, make_rules
 from nfqfw.rules.model import BUILTIN_CHAINS, Ruleset, Table
 
+COUNTED = re.compile(r"\[(\d+):(\d+)\] *(?=-A )", re.ASCII)
 COUNTS = re.compile(r"\[(\d+):(\d+)\]\Z")
 
 
@@ -44,6 +48,7 @@ class Restorer:
         self.resolver = resolver
         self.run = run or self.run_command          # what executes a command of a line
         self.editor: Editor | None = None           # of the table between *name and COMMIT
+        self.scanner: Scanner | None = None         # the quick way for its lines
         self.skipping = False                       # inside a table that -T leaves out
         self.committed: list[Table] = []
         self.line = 0
@@ -66,6 +71,8 @@ class Restorer:
     def feed(self, text: str, number: int) -> None:
         """One line with its newline, if it has one."""
         self.line = number
+        if self.editor is not None and text.startswith(("-A ", "[")) and self.quick_rule(text):
+            return
         if text == "\n":
             return
         if text.startswith("#"):
@@ -104,6 +111,7 @@ class Restorer:
         self.seen = set()
         if not self.options.noflush:
             self.clear()
+        self.scanner = Scanner(self.ruleset.family, name, self.editor.chains, self.resolver)
 
     def clear(self) -> None:
         """All rules and user chains go; policies and their counts stay."""
@@ -185,6 +193,34 @@ class Restorer:
             place(error, locals().get("words") or [], start, text)
             raise
 
+    def quick_rule(self, text: str) -> bool:
+        """Take a line in the form that save prints; False if the long way has to look at it."""
+        start, packets, byte_count = 0, 0, 0
+        if text.startswith("["):
+            found = COUNTED.match(text)
+            if found is None:
+                return False
+            start = found.end()
+            if self.options.counters:
+                packets, byte_count = int(found[1]) & (1 << 64) - 1, int(found[2]) & (1 << 64) - 1
+        elif not text.startswith("-A "):
+            return False
+        end = len(text) - 1 if text.endswith("\n") else len(text)
+        if end > RESTORE_LINE_BYTES // 4 or self.options.verbose:
+            return False
+        found = self.scanner.rule(text[:end], start, packets, byte_count, self.file, self.line)
+        if found is None:
+            return False
+        name, rule = found
+        editor = self.editor
+        if name in editor.owned:
+            editor.chains[name].rules.append(rule)
+            return True
+        if name not in editor.chains:
+            return False
+        editor.own(name).rules.append(rule)
+        return True
+
     def rule_counts(self, text: str) -> tuple[tuple[int, int], int]:
         """Counts in front of a command, and where the command starts."""
         end = text.find("]")
@@ -220,7 +256,7 @@ def apply(editor: Editor, command: Command, family: int, file: str = "", line: i
         else:
             for rule in rules:
                 if editor.find(chain, rule) < 0:
-                    raise RuleError("NOMATCH", code=OTHER_PROBLEM, errno_name="NOMATCH")
+                    raise editor.no_match(chain, rule)
         return rules
     if letter == "D":
         editor.delete_number(chain, command.number)
@@ -268,19 +304,33 @@ def load(text: str, name: str = "", family: int = 2, counters: bool = True, reso
     errors: list[RuleError] = []
     lines = text.split("\n")
     last = len(lines)
-    for number, line in enumerate(lines, 1):
-        if number == last and line == "":
-            break
-        try:
-            feed_leniently(restorer, line, number)
-        except RuleError as error:
-            errors.append(located(error, name, number, line))
+    with collector_paused():
+        for number, line in enumerate(lines, 1):
+            if number == last and line == "":
+                break
+            try:
+                feed_leniently(restorer, line, number)
+            except RuleError as error:
+                errors.append(located(error, name, number, line))
     if restorer.editor is not None:
         errors.append(RuleError(f"COMMIT expected at line {last}", Span(name, last - 1, 1, 1, lines[-2] if last > 1 else ""), OTHER_PROBLEM))
     if errors:
         raise RuleErrors(errors)
     order = list(dict.fromkeys(table.name for table in restorer.committed))
     return Ruleset(family, {table: restorer.current(table) for table in order})
+
+
+@contextmanager
+def collector_paused():
+    """No cyclic garbage collection meanwhile: a ruleset is made of long-lived objects without cycles, and each pass over
+    the growing heap costs as much as reading the rules."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def feed_leniently(restorer: Restorer, line: str, number: int) -> None:

@@ -18,7 +18,7 @@ def rule_text(rule: Rule, counts: str = "") -> str:
     out = own_part(rule) if rule.source is not None or rule.destination is not None or rule.inverted or rule.in_interface \
         or rule.out_interface or rule.protocol or rule.fragment else ""
     for use in rule.matches:
-        out += f" -m {use.ext.name}{use.ext.save(use)}"
+        out += " -m " + (use.saved or use.text())
     out += counts
     target = rule.target
     if target is None:
@@ -27,7 +27,7 @@ def rule_text(rule: Rule, counts: str = "") -> str:
         return f"{out} -j {target.name}"
     if type(target) is Jump:
         return f"{out} {'-g' if target.goto else '-j'} {target.chain}"
-    return f"{out} -j {target.ext.name}{target.ext.save(target)}"
+    return f"{out} -j {target.text()}"
 
 
 def own_part(rule: Rule) -> str:

@@ -10,39 +10,43 @@ from typing import Iterator, NamedTuple
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
 from nfqfw.ext.api import HOOK_NAMES, MATCH, KernelRefusal, Use
-from nfqfw.rules.model import BUILTIN_CHAINS, Chain, Jump, Rule, Ruleset, Standard, Table
+from nfqfw.rules.model import BUILTIN_CHAINS, INV_PROTO, Chain, Jump, Rule, Ruleset, Standard, Table
 from nfqfw.rules.restore import ERRNO_TEXT
 from nfqfw.rules.saving import rule_text
 
 
 class Summary(NamedTuple):
-    """What matters of a chain: rules in reach and out of reach of the chain's head."""
+    """What matters of a chain, whatever leads to it."""
 
-    jumps: list[tuple[str, Rule]]           # chains it goes on to, from rules in reach
-    hidden_jumps: list[tuple[str, Rule]]
-    restricted: list[tuple[int, Rule, bool]]    # position, rule with an extension that the kernel restricts, in reach
+    jumps: list[tuple[str, Rule]]               # chains it goes on to, from rules in reach of its head
+    errors: list[RuleError]                     # refusals that no hook changes
+    hooked: list[tuple[Rule, bool]]             # rules with an extension that some hooks refuse; in reach of the head
 
 
-def summarise(chain: Chain) -> Summary:
+def summarise(chain: Chain, table: str, family: int) -> Summary:
     if chain.summary is not None:
         return chain.summary
-    jumps, hidden, restricted = [], [], []
+    jumps, errors, hooked = [], [], []
     reached = True
-    for position, rule in enumerate(chain.rules, 1):
+    for rule in chain.rules:
         target = rule.target
         kind = type(target)
         if kind is Jump:
-            (jumps if reached else hidden).append((target.chain, rule))
-        elif kind is Use and target.ext.restricted:
-            restricted.append((position, rule, reached))
-        if rule.matches and (kind is not Use or not target.ext.restricted):
-            for use in rule.matches:
-                if use.ext.restricted:
-                    restricted.append((position, rule, reached))
-                    break
-        if reached and kind is Standard and rule.is_unconditional():
+            if reached:
+                jumps.append((target.chain, rule))
+        elif kind is Standard and reached and not rule.matches and rule.is_unconditional():
             reached = False
-    chain.summary = Summary(jumps, hidden, restricted)
+        for use in (*rule.matches, target) if kind is Use else rule.matches:
+            ext = use.ext
+            if not ext.restricted or (ext.protocol_only and rule.protocol in ext.only.protocols and not rule.inverted & INV_PROTO):
+                continue
+            found = static_error(use, rule, table, family)
+            if found is not None:
+                errors.append(found)
+            elif ext.hooked:
+                hooked.append((rule, reached))
+                break
+    chain.summary = Summary(jumps, errors, hooked)
     return chain.summary
 
 
@@ -58,22 +62,23 @@ def table_errors(table: Table, family: int) -> Iterator[RuleError]:
     reach: dict[str, int] = {}                      # chain -> bits of the hooks that come to it
     looped = False
     for name, hook in BUILTIN_CHAINS[table.name].items():
-        for error in walk(table, name, hook, reach):
+        for error in walk(table, name, hook, reach, family):
             looped = True
             yield error
     if looped:
         return                                      # the kernel stops at a loop, and looks at nothing else
     for chain in table.ordered_chains():
-        for position, rule, reached in summarise(chain).restricted:
-            hooks = reach.get(chain.name, 0) if reached else 0
-            yield from rule_errors(rule, table.name, family, hooks)
+        summary = summarise(chain, table.name, family)
+        yield from summary.errors
+        for rule, reached in summary.hooked:
+            yield from hook_errors(rule, table.name, family, reach.get(chain.name, 0) if reached else 0)
 
 
-def walk(table: Table, start: str, hook: int, reach: dict[str, int]) -> Iterator[RuleError]:
+def walk(table: Table, start: str, hook: int, reach: dict[str, int], family: int) -> Iterator[RuleError]:
     """Mark all chains that `start` leads to; a chain that leads to itself is a loop."""
     bit = 1 << hook
     path = [start]
-    stack = [iter(summarise(table.chains[start]).jumps)]
+    stack = [iter(summarise(table.chains[start], table.name, family).jumps)]
     inside = {start}
     done: set[str] = set()
     reach[start] = reach.get(start, 0) | bit
@@ -94,39 +99,51 @@ def walk(table: Table, start: str, hook: int, reach: dict[str, int]) -> Iterator
         reach[name] = reach.get(name, 0) | bit
         path.append(name)
         inside.add(name)
-        stack.append(iter(summarise(table.chains[name]).jumps))
+        stack.append(iter(summarise(table.chains[name], table.name, family).jumps))
 
 
-def rule_errors(rule: Rule, table: str, family: int, hooks: int) -> Iterator[RuleError]:
-    """The first refusal of each match from left to right, then of the target."""
-    for use in rule.matches:
-        if use.ext.restricted:
-            yield from use_errors(use, rule, table, family, hooks)
-    if type(rule.target) is Use and rule.target.ext.restricted:
-        yield from use_errors(rule.target, rule, table, family, hooks)
+def head_of(use: Use, family: int) -> str:
+    kind = "match" if use.ext.kind == MATCH else "target"
+    return f"x_tables: {'ip' if family == 2 else 'ip6'}_tables: {use.ext.name} {kind}: "
 
 
-def use_errors(use: Use, rule: Rule, table: str, family: int, hooks: int) -> Iterator[RuleError]:
+def static_error(use: Use, rule: Rule, table: str, family: int) -> RuleError | None:
+    """Refusals for the table, the protocol, or what the extension itself looks at."""
     ext, only = use.ext, use.ext.only
-    kind = "match" if ext.kind == MATCH else "target"
-    head = f"x_tables: {'ip' if family == 2 else 'ip6'}_tables: {ext.name} {kind}: "
     if only.tables and table not in only.tables:
-        yield refusal(rule, "EINVAL", f"{head}only valid in {' or '.join(only.tables)} table, not {table}")
-        return
-    allowed = sum(1 << hook for hook in only.hooks)
-    if only.hooks and hooks & ~allowed:
-        used = hook_list(hooks)
-        verb = "valid" if kind == "match" else "usable"
-        yield refusal(rule, "EINVAL", f"{head}used from hooks {used}, but only {verb} from {hook_list(allowed)}")
-        return
+        return refusal(rule, "EINVAL", f"{head_of(use, family)}only valid in {' or '.join(only.tables)} table, not {table}")
     if only.protocols and (rule.protocol not in only.protocols or rule.protocol_inverted):
-        yield refusal(rule, "EINVAL", f"{head}only valid for protocol {only.protocols[0]}")
-        return
-    if ext.check is not None:
-        try:
-            ext.check(use, Place(rule, table, hooks, family))
-        except KernelRefusal as refused:
-            yield refusal(rule, refused.errno_name, refused.message or f"{head}{ERRNO_TEXT[refused.errno_name].lower()}")
+        return refusal(rule, "EINVAL", f"{head_of(use, family)}only valid for protocol {only.protocols[0]}")
+    if ext.check is not None and not ext.check_needs_hooks:
+        return own_error(use, Place(rule, table, 0, family))
+    return None
+
+
+def hook_errors(rule: Rule, table: str, family: int, hooks: int) -> Iterator[RuleError]:
+    """Refusals for the hooks that reach the rule: the first of each match from left to right, then of the target."""
+    uses = (*rule.matches, rule.target) if type(rule.target) is Use else rule.matches
+    for use in uses:
+        ext = use.ext
+        if not ext.hooked:
+            continue
+        allowed = sum(1 << hook for hook in ext.only.hooks)
+        if ext.only.hooks and hooks & ~allowed:
+            verb = "valid" if ext.kind == MATCH else "usable"
+            yield refusal(rule, "EINVAL", f"{head_of(use, family)}used from hooks {hook_list(hooks)}, but only {verb} "
+                                          f"from {hook_list(allowed)}")
+        elif ext.check_needs_hooks:
+            found = own_error(use, Place(rule, table, hooks, family))
+            if found is not None:
+                yield found
+
+
+def own_error(use: Use, place: Place) -> RuleError | None:
+    try:
+        use.ext.check(use, place)
+    except KernelRefusal as refused:
+        text = refused.message or f"{head_of(use, place.family)}{ERRNO_TEXT[refused.errno_name].lower()}"
+        return refusal(place.rule, refused.errno_name, text)
+    return None
 
 
 class Place:

@@ -8,6 +8,7 @@ nothing: every verdict, mark and byte comes from the engine.  All five hooks are
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,10 +16,13 @@ from nfqfw import compile as compiler
 from nfqfw import packets as door
 from nfqfw._conntrack import ConntrackTable
 from nfqfw._engine import Engine, LoadedProgram
+from nfqfw.ext.lowering import Action
 from nfqfw.host import Host
-from nfqfw.rules import check, load
+from nfqfw.reasons import REASONS
+from nfqfw.rules import check, load, lower_rule
+from nfqfw.rules.model import Standard
 from nfqfw.selftest.case import Case, Step
-from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, generated, normal_packet, with_marks
+from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_packet, trains_joined, with_marks
 from nfqfw.selftest.packets import IPV4, build, checksum
 from nfqfw.selftest.reassembly import Reassembly
 
@@ -28,7 +32,7 @@ POINTS = {ETH0: "client", ETH1: "server"}
 START = 10**12                  # ns: CLOCK_MONOTONIC of the first case
 BETWEEN_CASES = 10**13          # ns: longer than any time-out, so that nothing of a case is left in the next
 PACKET_NS = 100_000             # between two packets of a case without a delay
-LONGEST = 600 * 10**9
+VERDICTS = ("DROP", "ACCEPT", "HELD", "QUEUE", "REPEAT")
 
 
 @dataclass(slots=True)
@@ -49,7 +53,6 @@ def lab_host() -> Host:
     """The router of the kernel's twin as a Host snapshot: same addresses, ICMP rate limits off."""
     return Host.offline(
         {
-            "lo": ["127.0.0.1/8", "::1/128"],
             "eth0": ["10.0.1.1/24", "2001:db8:1::1/64"],
             "eth1": ["10.0.2.1/24", "2001:db8:2::1/64"],
         },
@@ -87,6 +90,11 @@ class OurTwin:
         self.engine = Engine(self.table, self.host.block)
         self.now = START
         self.reassembly = Reassembly()
+        self.seen: Counter = Counter()          # what was hit: opcodes of rules that matched, verdicts, reasons, classes
+        self._changed: dict[str, int] = {}
+        self._held: dict[int, Flying] = {}
+        self._number = 0
+        self._pieces: list[bytes] = []
 
     def __enter__(self) -> OurTwin:
         return self
@@ -98,6 +106,8 @@ class OurTwin:
         self.now += BETWEEN_CASES
         self.engine.idle(self.now)
         self.engine.take_released()
+        self._held.clear()
+        self._pieces = []
         self.table.flush()
         self._settings(case.settings)
         self.loaded = LoadedProgram(program_of(case))
@@ -111,14 +121,24 @@ class OurTwin:
             if states:
                 outcome.states.append(self.connections())
         outcome.counters = counters_of(self.loaded)
+        self._note_rules()
         outcome.connections = self.connections()
         return outcome
 
+    def _note_rules(self) -> None:
+        """Count the opcodes of every rule that a packet of this case matched."""
+        program = self.loaded.program
+        for rule, (packets, _) in zip(program.rules, self.loaded.counters_list(), strict=False):
+            if packets:
+                tests, target, _ = lower_rule(rule)
+                self.seen.update(f"op {test.op}" for test in tests)
+                self.seen[f"target {target_name(target)}"] += 1
+
     def connections(self) -> list[Connection]:
-        return sorted(connection_of(entry) for entry in self.table.list(self.now))
+        return sorted(connection_of(entry) for entry in self.table.list(now_ns=self.now))
 
     def _settings(self, settings: dict[str, str]) -> None:
-        for name, old in getattr(self, "_changed", {}).items():
+        for name, old in self._changed.items():
             self.table.set(name, old)
         self._changed = {name: self.table.get(name) for name in settings if name.startswith("nf_conntrack")}
         for name in self._changed:
@@ -139,31 +159,38 @@ class OurTwin:
         self.waiting = [first]
         while self.waiting:
             self._cross(self.waiting.pop(0))
+        self.engine.idle(self.now)              # as the transport does when its sockets are empty
         outcome.classes.append(self.ctclass)
         frames = [e for e in self.emitted if e.point != "input"]
-        outcome.steps.append(with_marks(frames, self.marks) + [e for e in self.emitted if e.point == "input"])
+        outcome.steps.append(trains_joined(with_marks(frames, self.marks), self.family) + [e for e in self.emitted if e.point == "input"])
 
     def _cross(self, p: Flying) -> None:
-        """One crossing; what comes out of it goes to the front of `waiting` (accepted) or to its end (our replies)."""
-        self._held[id(p) & 0xffffffff] = p
-        crossing = door.PacketIn(p.data, p.hook, p.ifin, p.ifout, self.family, mark=p.mark, uid=p.uid, id=id(p) & 0xffffffff)
+        """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""
+        self._number += 1
+        self._held[self._number] = p
+        crossing = door.PacketIn(p.data, p.hook, p.ifin, p.ifout, self.family, mark=p.mark, uid=p.uid, id=self._number)
         decision = self.engine.one(crossing, self.now, 0)
-        if not self.ctclass and p.hook in (door.PREROUTING, door.OUTPUT):
-            self.ctclass = decision.ctstate
+        self._note(p, decision)
         on: list[Flying] = []
-        number = len(self._held) + self.now
         for ident, verdict, data, mark, _reason in self.engine.take_released():
             held = self._held.pop(ident)
             if verdict == door.ACCEPT:
-                on += self._after(Flying(data or held.data, held.hook, held.ifin, held.ifout, mark, held.uid, number))
+                on += self._after(Flying(data or held.data, held.hook, held.ifin, held.ifout, mark, held.uid, self._number))
+        if decision.verdict != door.HELD:
+            self._held.pop(self._number)
         if decision.verdict == door.ACCEPT:
             on += self._after(Flying(decision.data or p.data, p.hook, p.ifin, p.ifout, decision.mark, p.uid, p.datagram))
-        if decision.verdict != door.HELD:
-            self._held.pop(id(p) & 0xffffffff, None)
-        replies = [Flying(data, door.OUTPUT, ifout=route(data, self.family)) for _, data, _ in self.engine.take_replies()]
+        replies = [Flying(as_raw_socket_sends(data, self.family), door.OUTPUT, ifout=route(data, self.family))
+                   for _, data, _ in self.engine.take_replies()]
         self.waiting[:0] = replies + on
 
-    _held: dict[int, Flying] = {}
+    def _note(self, p: Flying, decision: door.Decision) -> None:
+        if not self.ctclass and p.hook in (door.PREROUTING, door.OUTPUT):
+            self.ctclass = decision.ctstate
+            self.seen["class " + decision.ctstate] += 1
+        self.seen[f"verdict {VERDICTS[decision.verdict]}"] += 1
+        if decision.reason:
+            self.seen[f"reason {REASONS[decision.reason]}"] += 1
 
     def _after(self, p: Flying) -> list[Flying]:
         """What Linux does with an accepted packet behind a hook: the next crossing, or its end."""
@@ -187,11 +214,36 @@ class OurTwin:
 
     def _to_input(self, p: Flying) -> list[Flying]:
         data = self.reassembly.add(p.data) if self.family == IPV4 else p.data
-        return [Flying(data, door.INPUT, p.ifin, 0, p.mark, None)] if data else []
+        return [Flying(data, door.INPUT, p.ifin, 0, p.mark, None, 0 if self.family == IPV4 else p.datagram)] if data else []
 
     def _emit(self, point: str, p: Flying) -> None:
-        data = normal_packet(p.data, self.family, generated(p.data, self.family))
+        data = p.data
+        if point == "input" and p.datagram and self.family != IPV4:
+            self._pieces.append(data)               # the socket sees them merged, as it does on the kernel's twin
+            if data[fragment_header(data)[1] + 3] & 1:
+                return
+            data, self._pieces = joined6(self._pieces), []
+        data = normal_packet(data, self.family, generated(data, self.family))
         self.emitted.append(Emitted(point, data, p.mark if point == "input" else 0))
+
+
+def target_name(target: object) -> str:
+    if isinstance(target, Action):
+        return target.op
+    return target.name if isinstance(target, Standard) else "none" if target is None else "goto" if target.goto else "jump"
+
+
+def as_raw_socket_sends(data: bytes, family: int) -> bytes:
+    """A reply of ours as an IP_HDRINCL socket sends it: the kernel fills in a source that is zero, and the header checksum."""
+    if family != IPV4:
+        return data
+    head = bytearray(data[:20])
+    if head[12:16] == b"\0\0\0\0":
+        out = route(data, family)
+        head[12:16] = data[16:20] if out == LO else bytes((10, 0, 1 if out == ETH0 else 2, 1))
+    head[10:12] = b"\0\0"
+    struct.pack_into(">H", head, 10, checksum(bytes(head)))
+    return bytes(head) + data[20:]
 
 
 def forwarded(data: bytes, family: int) -> bytes:
@@ -226,4 +278,4 @@ def counters_of(loaded: LoadedProgram) -> Counters:
 def connection_of(entry) -> Connection:
     """Our table's entry in the terms of both twins."""
     ends = [(t.src, t.dst, t.sport, t.dport) for t in (entry.original, entry.reply)]
-    return Connection(entry.proto, *ends, entry.status, entry.state or "", entry.timeout, entry.mark, entry.zone)
+    return Connection(entry.proto, *ends, entry.status, entry.state_name or "", entry.timeout, entry.mark, entry.original.zone)

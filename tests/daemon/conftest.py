@@ -15,3 +15,11 @@ def run_directory(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def namespace(run_directory):
+    from tests.daemon.namespace import Namespace
+    made = Namespace(run_directory)
+    yield made
+    made.close()

@@ -313,6 +313,19 @@ def test_a_queue_has_one_owner_and_the_error_names_it(network):
         assert "--queue" in error.value.fix
 
 
+def test_another_process_cannot_write_to_our_socket(network, udp):
+    """A forged packet message would be judged, a forged error counted: the kernel must refuse it to the sender."""
+    sender, receiver, address = udp
+    with network.running(AcceptAll()) as queue:
+        port = network.kernel_line()[1]
+        forger = network.firewall.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+        with forger, pytest.raises(ConnectionRefusedError):
+            forger.sendto(struct.pack("=IHHIIi", 20, 2, 0, 0, 0, -13), (port, 0))
+        sender.sendto(b"x", address)
+        assert receiver.recv(10) == b"x"
+        assert queue.statistics()["errors"] == {} and queue.statistics()["malformed"] == 0
+
+
 def test_close_frees_the_queue(network):
     with network.running(AcceptAll()):
         assert network.kernel_line() is not None

@@ -1,0 +1,60 @@
+"""How fast is bulk TCP through the firewall?  iperf3 over veth, MTU 1500, client to server, subjects a to e, alternated."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+
+from bench.harness import Bench, Figure, report
+from bench.subjects import SUBJECTS
+
+PORT = 443                      # accepted by the demo ruleset
+
+
+def gigabits(bench: Bench, name: str, seconds: float) -> float:
+    """Gbit/s that the server received."""
+    with bench.running(name):
+        server = bench.lab.server.popen(["iperf3", "-s", "-1", "-p", str(PORT)], stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(0.3)
+            run = bench.lab.client.run(["iperf3", "-c", bench.lab.server.address(), "-p", str(PORT), "-t", str(seconds), "-J"],
+                                       timeout=seconds + 20)
+            return json.loads(run.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+        finally:
+            server.terminate()
+            server.wait(5)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--only", nargs="*", choices=list(SUBJECTS), help="subjects to run")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    names = [name for name in SUBJECTS if not options.only or name in options.only]
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    with Bench() as bench:
+        for _ in range(options.runs):
+            for name in names:
+                rates[name].append(gigabits(bench, name, options.seconds))
+    figures = {name: Figure.of(values) for name, values in rates.items()}
+    lines = [[SUBJECTS[name].letter, SUBJECTS[name].label, figures[name].text()] for name in names]
+    checks = []
+    if "bare" in figures and "nfqfw" in figures:
+        ratio = figures["nfqfw"].median / figures["bare"].median
+        checks.append(("nfqfw / bare loop (at least 0.9)", ratio, ratio >= 0.9))
+    for other in ("none", "netfilterqueue"):
+        if other in figures and "nfqfw" in figures:
+            checks.append((f"nfqfw / {SUBJECTS[other].label} (reported)", figures["nfqfw"].median / figures[other].median, True))
+    return report(f"Bulk TCP, Gbit/s; median (range) of {options.runs} alternated runs of {options.seconds:g} s", bench.machine,
+                  ["", "subject", "Gbit/s"], lines, checks,
+                  {"question": "tcp_bulk", "runs": options.runs, "seconds": options.seconds,
+                   "subjects": {name: figure._asdict() for name, figure in figures.items()}}, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
