@@ -36,7 +36,7 @@ from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND
 from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, emit, entry_alloc, entry_free, entry_hash,
                                    fill_record, kill_expired, kill_locked, put_hash)
 from nfqfw.conntrack.simple cimport (generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid)
-from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, tcp_track, tcp_valid
+from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, TCP_CLOSE, tcp_track, tcp_valid
 from nfqfw.conntrack.track cimport account, count, timeout_of
 from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
                                     entry_has, hash_tuple, inverse, is_icmp, same_but_zone, tuple_from_packet, write_tuple)
@@ -465,6 +465,22 @@ cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil:
             c.hold -= 1
         else:
             kill_locked(t, conn, 0)
+    unlock(conn_lock(t, conn))
+
+
+cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept nogil:
+    """A RST of ours answered a packet of this TCP connection: CLOSE, for that state's time.  Unconfirmed: nothing.
+
+    As Linux does for REJECT --reject-with tcp-reset (seen on 6.18); a SYN does not reopen it.
+    """
+    cdef ConnHot* c = &t.table.hot[conn]
+    if conn == 0 or c.proto != PROTO_TCP:
+        return
+    lock(conn_lock(t, conn))
+    if c.commit and c.status & CONFIRMED:
+        c.state = TCP_CLOSE
+        c.expires = timeout_of(t, T_TCP_CLOSE) + ticks(now_ns)
+        c.flags |= CONN_EVENT
     unlock(conn_lock(t, conn))
 
 
