@@ -166,6 +166,12 @@ class Worker:
         for engine in self.engines:
             engine.set_host(block)
 
+    def set_copy_range(self, size: int) -> None:
+        """Bytes of each packet to copy from now on; after a change of the largest MTU."""
+        with self._control:
+            if size != self._copy_range:
+                self._set_copy_range(size)
+
     def pass_boundary(self) -> None:
         """Wait until every queue thread has passed a batch boundary or sleeps (design.md must 5)."""
         with self._control:
