@@ -148,7 +148,9 @@ cdef struct Conntrack:
     uint32_t tunable[48]
     uint8_t tcp_next[120]       # [direction][kind][state], from conntrack/tcp.py
     uint8_t tcp_valid[256]      # flag byte without PSH, ECE, CWR -> 1 = a segment may carry it
-    uint8_t sctp_next[200]      # [direction][chunk][state], from conntrack/sctp.py
+    uint8_t sctp_next[200]      # [direction][chunk row][state], from conntrack/sctp.py
+    uint8_t sctp_row[256]       # chunk type -> row, 255 = none
+    uint32_t crc32c[256]
     uint32_t bucket_locks[1024]
     uint32_t conn_locks[1024]
 
