@@ -64,7 +64,7 @@ class Attachment:
         self.queue = queue
         self.queues = queues
         self._socket = _open()
-        self._lock = threading.Lock()           # one change at a time; the guard repairs between them
+        self._lock = threading.RLock()          # one user of the socket at a time; the guard repairs between changes
         self._wanted: frozenset[str] | None = None      # hooks that shall divert; None: not ours to defend
 
     def __enter__(self) -> "Attachment":
@@ -80,7 +80,8 @@ class Attachment:
     @property
     def hooks(self) -> frozenset[str]:
         """The hooks that divert now, as the kernel says."""
-        return frozenset(rule.chain for rule in nft.rules(self._socket, TABLE) if rule.queue is not None)
+        with self._lock:
+            return frozenset(rule.chain for rule in nft.rules(self._socket, TABLE) if rule.queue is not None)
 
     def set_hooks(self, hooks: Iterable[str]) -> None:
         """Make exactly these hooks divert, in one batch, without touching a base chain: no waiting packet is lost."""
@@ -111,7 +112,9 @@ class Attachment:
     def remove_table(self) -> None:
         """Remove the empty table.  The kernel then drops whatever waits in any queue of this namespace."""
         try:
-            self._commit([nft.delete_table(TABLE)])
+            with self._lock:
+                self._wanted = None
+                self._commit([nft.delete_table(TABLE)])
         except NfqfwError as error:
             if not isinstance(error.__cause__, NetlinkError) or error.__cause__.errno != errno.ENOENT:
                 raise
