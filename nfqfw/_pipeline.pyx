@@ -237,12 +237,21 @@ cdef bint run_hook(EngineState* e, Packet* p, uint8_t hook) noexcept nogil:
     return going
 
 
+cdef inline bint is_link_control(const Packet* p) noexcept nogil:
+    """NDP, MLD or IGMP, which the kernel makes for one link: at POSTROUTING they show in = out, as if routed back (spec/probes.md 2)."""
+    if p.ifin != p.ifout:
+        return False
+    if p.family == IPV4:
+        return p.proto == 2
+    return p.proto == 58 and p.flags & HAS_ICMP and (130 <= p.icmp_type <= 137 or p.icmp_type == 143)
+
+
 cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept nogil:
     """Hooks that a packet seen at p.hook has behind it on its path, one bit each."""
     if p.hook == INPUT or p.hook == FORWARD:
         return 1 << PREROUTING
     if p.hook == POSTROUTING:
-        if not p.ifin or (p.step >> OUTPUT) & 1:        # the kernel's own NDP, MLD and IGMP show in = out here
+        if not p.ifin or (p.step >> OUTPUT) & 1 or is_link_control(p):
             return 1 << OUTPUT
         return (1 << PREROUTING) | (1 << FORWARD)
     return 0
