@@ -32,7 +32,7 @@ demo: build
 test:
 	@./bootstrap.sh test
 	@$(MAKE) --no-print-directory .venv/built
-	@timeout --foreground --kill-after=30s $(TEST_MINUTES)m $(PY) -m pytest --timeout=300 $(PYTEST_ARGS)
+	@timeout --foreground --kill-after=30s $(TEST_MINUTES)m $(PY) -m pytest --timeout=300 -rs $(PYTEST_ARGS)
 
 bench:
 	@./bootstrap.sh test

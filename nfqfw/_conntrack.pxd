@@ -148,7 +148,9 @@ cdef struct Conntrack:
     uint32_t tunable[48]
     uint8_t tcp_next[120]       # [direction][kind][state], from conntrack/tcp.py
     uint8_t tcp_valid[256]      # flag byte without PSH, ECE, CWR -> 1 = a segment may carry it
-    uint8_t sctp_next[200]      # [direction][chunk][state], from conntrack/sctp.py
+    uint8_t sctp_next[200]      # [direction][chunk row][state], from conntrack/sctp.py
+    uint8_t sctp_row[256]       # chunk type -> row, 255 = none
+    uint32_t crc32c[256]
     uint32_t bucket_locks[1024]
     uint32_t conn_locks[1024]
 
@@ -161,6 +163,7 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
 cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil
 cdef void conntrack_hold(Conntrack* t, uint32_t conn) noexcept nogil
 cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil
+cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept nogil
 cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil
 cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil
 cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply) noexcept nogil

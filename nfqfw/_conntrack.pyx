@@ -35,12 +35,14 @@ from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND
                                     bucket_lock, bucket_of, index_find, index_free, index_make, index_put, next_bucket, tag_of)
 from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, emit, entry_alloc, entry_free, entry_hash,
                                    fill_record, kill_expired, kill_locked, put_hash)
+from nfqfw.conntrack.sctp cimport sctp_track, sctp_valid
 from nfqfw.conntrack.simple cimport (generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid)
-from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, tcp_track, tcp_valid
+from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, TCP_CLOSE, tcp_track, tcp_valid
 from nfqfw.conntrack.track cimport account, count, timeout_of
 from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
                                     entry_has, hash_tuple, inverse, is_icmp, same_but_zone, tuple_from_packet, write_tuple)
 
+from nfqfw.conntrack import sctp as sctp_table
 from nfqfw.conntrack import tcp as tcp_table
 from nfqfw.conntrack import tunables as tunable_table
 from nfqfw.conntrack.entry import Entry
@@ -186,6 +188,8 @@ cdef inline bint transport_valid(Conntrack* t, const Packet* p) noexcept nogil:
         return udp_valid(t, p)
     if p.proto == PROTO_UDPLITE:
         return udplite_valid(t, p)
+    if p.proto == PROTO_SCTP:
+        return sctp_valid(t, p)
     return True
 
 
@@ -199,6 +203,8 @@ cdef inline int track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direct
         return icmp_track(t, p, i, direction, fresh)
     if p.proto == PROTO_UDPLITE:
         return udplite_track(t, p, i, direction)
+    if p.proto == PROTO_SCTP:
+        return sctp_track(t, p, i, direction, fresh)
     if p.proto == PROTO_GRE:
         return gre_track(t, p, i, direction, fresh)
     return generic_track(t, p, i, direction)
@@ -468,6 +474,22 @@ cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil:
     unlock(conn_lock(t, conn))
 
 
+cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept nogil:
+    """A RST of ours answered a packet of this TCP connection: CLOSE, for that state's time.  Unconfirmed: nothing.
+
+    As Linux does for REJECT --reject-with tcp-reset (seen on 6.18); a SYN does not reopen it.
+    """
+    cdef ConnHot* c = &t.table.hot[conn]
+    if conn == 0 or c.proto != PROTO_TCP:
+        return
+    lock(conn_lock(t, conn))
+    if c.commit and c.status & CONFIRMED:
+        c.state = TCP_CLOSE
+        c.expires = timeout_of(t, T_TCP_CLOSE) + ticks(now_ns)
+        c.flags |= CONN_EVENT
+    unlock(conn_lock(t, conn))
+
+
 # ---- for NAT, helpers and commands -------------------------------------------------------------------------------------
 
 cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil:
@@ -606,6 +628,11 @@ cdef class ConntrackTable:
         t.tunable[T_MAX] = limit
         for slot, cell in enumerate(tcp_table.flat()):
             t.tcp_next[slot] = cell
+        for slot, cell in enumerate(sctp_table.flat()):
+            t.sctp_next[slot] = cell
+        for slot, (row, word) in enumerate(zip(sctp_table.rows(), sctp_table.crc32c_table())):
+            t.sctp_row[slot] = row
+            t.crc32c[slot] = word
         for flags in range(256):
             t.tcp_valid[flags] = (flags & 0x37) in tcp_table.VALID_FLAGS
 
@@ -648,6 +675,7 @@ cdef class ConntrackTable:
         if name == "nf_conntrack_max" and value >= self.handle.header.slots:
             raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.header.slots - 1})")
         self.handle.tunable[slot] = value
+        self.handle.table.acct_on = self.handle.tunable[T_ACCT]
 
     def tunables(self):
         """Every setting as {name: value}, read-only ones included."""

@@ -7,7 +7,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass, field
 
-from nfqfw.conntrack import tcp
+from nfqfw.conntrack import sctp, tcp
 
 RECORD = struct.Struct(
     "<IHHQIIQQIIIHH"            # size kind pad wall timeout portid start stop number master use helper pad
@@ -18,9 +18,6 @@ RECORD = struct.Struct(
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, DYING = 1, 2, 4, 8, 16, 32, 512
 FLAG_ACCT, FLAG_HIDDEN, FLAG_RELATED = 1, 4, 16
 KINDS = {0: None, 1: "NEW", 2: "UPDATE", 3: "DESTROY"}
-SCTP_STATES = ("NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
-               "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT")
-NO_PORTS = frozenset()
 PORT_PROTOCOLS = frozenset({6, 17, 132, 136})
 
 
@@ -73,7 +70,7 @@ class Entry:
         """TCP and SCTP: name of the state as listings print it; else None."""
         if self.proto == 6:
             return tcp.STATES[self.state]
-        return SCTP_STATES[self.state] if self.proto == 132 else None
+        return sctp.STATES[self.state] if self.proto == 132 else None
 
     @classmethod
     def unpack(cls, record: bytes) -> "Entry":

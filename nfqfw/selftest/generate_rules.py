@@ -325,6 +325,24 @@ TARGETS: dict[str, tuple[int, Condition, Callable, bool]] = {
 }
 
 
+def sample(feature: str, family: int) -> str:
+    """A ruleset of one rule from this row of MATCHES or TARGETS; empty when the family has no such rule."""
+    rng, pool = random.Random(feature), Pool()
+    for table, chain in (("filter", "INPUT"), ("mangle", "FORWARD"), ("raw", "PREROUTING"), ("nat", "POSTROUTING"), ("nat", "PREROUTING")):
+        for proto in ("", "tcp", "udp", "icmp" if family == IPV4 else "ipv6-icmp"):
+            draft = Draft(table, frozenset({chain}), proto, family=family)
+            row = MATCHES.get(feature) or TARGETS[feature]
+            if not row[1](draft):
+                continue
+            if feature in MATCHES:
+                name, options = row[2](rng, draft, pool)
+                rest = " ".join([f"-m {name}", *options])
+            else:
+                rest = f"-j {row[2](rng, draft, pool)}"
+            return f"*{table}\n:{chain} ACCEPT [0:0]\n-A {chain} {f'-p {proto} ' if proto else ''}{rest}\nCOMMIT\n"
+    return "*filter\n-A NOSUCH\nCOMMIT\n"
+
+
 class RulesetMaker:
     """One random ruleset; `pool` afterwards holds the values its rules test."""
 

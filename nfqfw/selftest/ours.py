@@ -22,7 +22,7 @@ from nfqfw.reasons import REASONS
 from nfqfw.rules import check, load, lower_rule
 from nfqfw.rules.model import Standard
 from nfqfw.selftest.case import Case, Step
-from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, generated, normal_packet, with_marks
+from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_packet, trains_joined, with_marks
 from nfqfw.selftest.packets import IPV4, build, checksum
 from nfqfw.selftest.reassembly import Reassembly
 
@@ -159,9 +159,10 @@ class OurTwin:
         self.waiting = [first]
         while self.waiting:
             self._cross(self.waiting.pop(0))
+        self.engine.idle(self.now)              # as the transport does when its sockets are empty
         outcome.classes.append(self.ctclass)
         frames = [e for e in self.emitted if e.point != "input"]
-        outcome.steps.append(with_marks(frames, self.marks) + [e for e in self.emitted if e.point == "input"])
+        outcome.steps.append(trains_joined(with_marks(frames, self.marks), self.family) + [e for e in self.emitted if e.point == "input"])
 
     def _cross(self, p: Flying) -> None:
         """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""
@@ -230,24 +231,6 @@ def target_name(target: object) -> str:
     if isinstance(target, Action):
         return target.op
     return target.name if isinstance(target, Standard) else "none" if target is None else "goto" if target.goto else "jump"
-
-
-def fragment_header(data: bytes) -> tuple[int, int]:
-    """(offset of the byte that announces the fragment header, offset of the header) of an IPv6 packet that has one."""
-    announced, kind, at = 6, data[6], 40
-    while kind != 44:
-        announced, kind, at = at, data[at], at + 8 * (data[at + 1] + 1)
-    return announced, at
-
-
-def joined6(fragments: list[bytes]) -> bytes:
-    """The datagram of IPv6 fragments, all of them, in offset order: what Linux delivers once it has merged them."""
-    announced, at = fragment_header(fragments[0])
-    payload = b"".join(f[fragment_header(f)[1] + 8:] for f in fragments)
-    head = bytearray(fragments[0][:at])
-    head[announced] = fragments[0][at]
-    struct.pack_into(">H", head, 4, len(head) - 40 + len(payload))
-    return bytes(head) + payload
 
 
 def as_raw_socket_sends(data: bytes, family: int) -> bytes:
