@@ -34,7 +34,7 @@ from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
 from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
                            STEP_SECURITY, STEP_SNAT, steps_of)
 from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_NAT,
-                           TRACE_REJECT, TRACE_REWRITE)
+                           TRACE_REJECT)
 
 cdef extern from *:
     """
@@ -148,7 +148,7 @@ cdef bint run_mapping(EngineState* e, Packet* p, const NatInfo* info) noexcept n
     """Bind the end of p's connection that the NAT of this hook changes; NULL: no rule spoke."""
     cdef uint32_t manip = manip_of_hook(e.c.hook)
     cdef uint8_t reason = nat_setup(e.conntrack, p, info, manip, &e.c)
-    if p.trace and info != NULL:
+    if p.trace and info != NULL and not reason:
         trace(&e.c, p, TRACE_NAT, NO_CHAIN, p.conn, NO_TEST, manip)
     return drop(p, reason) if reason else ON
 
@@ -179,7 +179,7 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
     if reason:
         return drop(p, reason)
     if p.trace and p.dirty != dirty:
-        trace(&e.c, p, TRACE_REWRITE, NO_CHAIN, p.conn, NO_TEST, p.dirty)
+        record_packet(&e.c, p, RECORD_PACKET, NO_CHAIN)         # a second one within a walk: what the packet is now
     return ON
 
 

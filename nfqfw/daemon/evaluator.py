@@ -74,7 +74,8 @@ class LiveEvaluator:
                 engine.load(loaded)
                 engine.set_trace(self.options.trace)
             worker = Worker(self.engines, queue=self.options.queue, transport=self.options.transport,
-                            copy_range=copy_range(program, self.host.largest_mtu()), on_records=self.records)
+                            copy_range=copy_range(program, self.host.largest_mtu()), on_records=self.records,
+                            on_warning=lambda text: self.on_lines("log", [f"nfqfw: {text}"]))
             worker.start(hooks)
         except BaseException:
             self.host.close()

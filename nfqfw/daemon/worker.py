@@ -74,12 +74,13 @@ class Worker:
 
     An engine has door(), load(loaded), set_attached(bits), and may have take_records().  transport: a name of TRANSPORTS.
     length: packets that may wait in each queue; the kernel drops more (`queue_dropped`).
-    on_records(engine number, list of records) is called from the housekeeping thread.
+    on_records(engine number, list of records) is called from the housekeeping thread, on_warning(text) from the guard's.
     """
 
     def __init__(self, engines: Sequence, *, queue: int = 0, transport: str = "nfnetlink", copy_range: int = PAYLOAD_BYTES,
                  length: int = QUEUE_LENGTH, housekeeping: Callable[[], object] | None = None,
-                 on_records: Callable[[int, list], object] | None = None):
+                 on_records: Callable[[int, list], object] | None = None,
+                 on_warning: Callable[[str], object] = lambda text: None):
         if transport not in TRANSPORTS:
             raise NfqfwError(f"unknown transport '{transport}'", f"choose one of {', '.join(TRANSPORTS)}")
         self.engines = list(engines)
@@ -93,6 +94,8 @@ class Worker:
         self._length = length
         self._housekeeping = housekeeping
         self._on_records = on_records
+        self._on_warning = on_warning
+        self._guard: attach.Guard | None = None
         self._stopping = threading.Event()
         self._control = threading.Lock()            # one load or stop at a time
         self._queues: list = []
@@ -126,6 +129,9 @@ class Worker:
         with self._control:
             if self._queues:
                 self.ready.clear()
+                if self._guard is not None:
+                    self._guard.close()
+                    self._guard = None
                 if self.attachment is not None:
                     self.attachment.detach(self._drain)
                     self.attachment = None
@@ -198,9 +204,18 @@ class Worker:
             if not hooks:
                 return
             self.attachment = attach.attach(hooks, self.queue, len(self._queues))
+            self._guard = attach.Guard(self.attachment, self._repaired, self._fail)
         else:
             self.attachment.set_hooks(hooks)
         self.hooks = hooks
+
+    def _repaired(self, hooks: frozenset[str]) -> None:
+        self._on_warning(f"another program removed our diversion from {', '.join(sorted(hooks))}; it is back, but packets between passed "
+                         "unjudged, and packets that waited were dropped by the kernel")
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self.ready.clear()
 
     # ---- totals -------------------------------------------------------------------------------------------------------
 
@@ -230,8 +245,7 @@ class Worker:
             if not self._stopping.is_set():
                 raise RuntimeError("the loop of a queue ended by itself")
         except BaseException as error:
-            self.failure = self.failure or error
-            self.ready.clear()
+            self._fail(error)
 
     def _keep_house(self) -> None:
         due = time.monotonic() + HOUSEKEEPING_SECONDS
