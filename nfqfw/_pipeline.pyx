@@ -19,7 +19,7 @@ from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, 
                             defrag_free, defrag_new, defrag_release)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
-from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_take,
+from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
                               inflight_take_oldest, inflight_write)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
@@ -300,7 +300,7 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
         p.serial = e.serial
         return
     inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
-    if not inflight_take(e.inflight, key, check, False, hook, &r):
+    if not inflight_take(e.inflight, key, check, False, hook, &r) and not (hook == INPUT and take_merged(e, p, &r)):
         if not (hook == OUTPUT and e.inflight.own_count and take_own(e, p, &r)):
             e.serial += 1
             p.serial = e.serial
@@ -317,6 +317,21 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     if r.own:
         e.serial += 1
         p.serial = e.serial
+
+
+cdef inline bint take_merged(EngineState* e, Packet* p, InFlight* r) noexcept nogil:
+    """The records of the fragments that the kernel has merged into this IPv4 datagram: one of them for it, all of them gone."""
+    cdef uint64_t key, check
+    cdef InFlight other
+    if p.family != IPV4:
+        return False
+    inflight_piece_key(p.data, p.proto, &key, &check)
+    if not inflight_take(e.inflight, key, check, False, INPUT, r):
+        return False
+    while inflight_take(e.inflight, key, check, False, INPUT, &other):
+        if other.conn:
+            conntrack_release(e.conntrack, other.conn)
+    return True
 
 
 cdef inline bint take_own(EngineState* e, Packet* p, InFlight* r) noexcept nogil:
