@@ -26,6 +26,7 @@ conntrack                                           conntrack
 iperf3                                              iperf3
 tcpdump                                             tcpdump
 tracepath                                           iputils-tracepath
+ps                                                  procps
 /usr/include/libnetfilter_queue/libnetfilter_queue.h  libnetfilter-queue-dev
 /usr/include/libnfnetlink/libnfnetlink.h            libnfnetlink-dev
 '

@@ -220,17 +220,16 @@ cdef inline uint8_t class_of(const ConnHot* c, uint32_t direction) noexcept nogi
     return CT_RELATED if c.status & EXPECTED else CT_NEW
 
 
-cdef void related(Conntrack* t, Packet* p, Tuple* a, uint32_t now, bint error) noexcept nogil:
-    """An ICMP error, or a reply of our own: it belongs to the connection of the packet that caused it."""
+cdef void related(Conntrack* t, Packet* p, Tuple* a, uint32_t now) noexcept nogil:
+    """An ICMP error belongs to the connection of the packet that it quotes."""
     cdef uint16_t zone[2]
     cdef uint32_t direction = 0, i
     packet_zones(p, zone)
     a.zone = zone[0]
     i = find_zoned(t, a, zone, hash_tuple(t.key, a), now, FIND_ANY, 0, &direction)
-    if i == 0 or (error and not goes_to(p, a)):
-        if error:
-            count(t, S_ICMP_ERROR)
-            count(t, S_INVALID)
+    if i == 0 or not goes_to(p, a):
+        count(t, S_ICMP_ERROR)
+        count(t, S_INVALID)
         return
     lock(conn_lock(t, i))
     if t.table.hot[i].commit:
@@ -251,7 +250,7 @@ cdef inline bint icmp_decided(Conntrack* t, Packet* p, uint32_t now) noexcept no
     if kind == ICMP_UNTRACKED:
         p.ctinfo = CT_UNTRACKED
     elif kind == ICMP_ERROR and error_tuple(p, inner, &a):
-        related(t, p, &a, now, True)
+        related(t, p, &a, now)
     else:
         count(t, S_ERROR)
         count(t, S_INVALID)
@@ -285,10 +284,6 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
     if not transport_valid(t, p) or not tuple_from_packet(p, &a):
         count(t, S_INVALID)
         return
-    if p.own:
-        related(t, p, &a, now, False)
-        if p.conn:
-            return
     for n in range(2):
         i = find_or_make(t, p, &a, now, &direction, &fresh)
         if i == 0:

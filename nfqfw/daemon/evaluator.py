@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from nfqfw.daemon.ledger import Count
-from nfqfw.daemon.worker import Worker, copy_range
+from nfqfw.daemon.worker import Worker, copy_range, notices
 from nfqfw.plan import attach_plan
 
 
@@ -74,7 +74,8 @@ class LiveEvaluator:
                 engine.load(loaded)
                 engine.set_trace(self.options.trace)
             worker = Worker(self.engines, queue=self.options.queue, transport=self.options.transport,
-                            copy_range=copy_range(program, self.host.largest_mtu()), on_records=self.records)
+                            copy_range=copy_range(program, self.host.largest_mtu()), on_records=self.records,
+                            on_warning=lambda text: self.on_lines("log", [f"nfqfw: {text}"]))
             worker.start(hooks)
         except BaseException:
             self.host.close()
@@ -82,6 +83,9 @@ class LiveEvaluator:
             raise
         with self.lock:
             self.worker = worker
+            worker.set_host(self.host.block)            # a change since the engines were made met no worker
+        for line in notices(self.options.transport, self.host.largest_mtu()):
+            self.on_lines("log", [f"nfqfw: {line}"])
 
     def stop(self) -> None:
         """Detach, end the threads, close the queues.  Counters and figures stay readable."""
@@ -104,6 +108,8 @@ class LiveEvaluator:
         with self.lock:
             if self.worker is not None:
                 self.worker.set_host(host.block)
+                if self.program is not None:
+                    self.worker.set_copy_range(copy_range(self.program, host.largest_mtu()))
 
     def records(self, number: int, records: list[bytes]) -> None:
         for record in records:
@@ -127,6 +133,8 @@ class LiveEvaluator:
         stats: dict = {}
         for engine in self.engines:
             stats = add(stats, engine.stats())
+        if self.worker is not None:
+            stats["transport"] = self.worker.totals()
         return stats
 
     def connections(self) -> list[str]:
