@@ -21,6 +21,7 @@ cdef enum:
     INFLIGHT_MAX = 131072       # limits.INFLIGHT_MAX
     INFLIGHT_BUCKETS = 65536
     NO_RECORD = 0xffffffff
+    PIECES = 4096
 
 
 cdef struct InFlight:           # 64 bytes
@@ -43,6 +44,11 @@ cdef struct InFlight:           # 64 bytes
     uint32_t newer
 
 
+cdef struct Pieces:             # an IPv4 datagram whose fragments crossed PREROUTING one by one: the kernel merges them before INPUT
+    uint64_t key
+    uint64_t until              # CLOCK_MONOTONIC ns: the kernel's own time for reassembly
+
+
 cdef struct InFlightTable:
     InFlight records[131072]
     uint32_t head[65536]        # first (oldest) of each bucket, NO_RECORD = none
@@ -53,6 +59,7 @@ cdef struct InFlightTable:
     uint32_t high
     uint32_t count
     uint32_t own_count          # records of replies of our own
+    Pieces pieces[4096]         # a newer datagram takes the place of an older one
 
 
 cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
@@ -195,3 +202,23 @@ cdef inline bint inflight_take_oldest(InFlightTable* t, InFlight* out) noexcept 
     memcpy(out, &t.records[i], sizeof(InFlight))
     inflight_unlink(t, i, before)
     return True
+
+
+cdef inline uint64_t pieces_key(const Packet* p) noexcept nogil:
+    """What names an IPv4 datagram (RFC 791): addresses, identification, protocol."""
+    cdef uint64_t addresses
+    memcpy(&addresses, p.data + 12, 8)
+    return mix64(mix64(addresses + 1) ^ (<uint64_t>p.frag_id << 8) ^ p.proto)
+
+
+cdef inline void pieces_note(InFlightTable* t, const Packet* p, uint64_t now) noexcept nogil:
+    """A fragment has run PREROUTING by itself."""
+    cdef uint64_t key = pieces_key(p)
+    t.pieces[key & (PIECES - 1)].key = key
+    t.pieces[key & (PIECES - 1)].until = now + 30 * <uint64_t>1000000000      # ipfrag_time
+
+
+cdef inline bint pieces_seen(const InFlightTable* t, const Packet* p, uint64_t now) noexcept nogil:
+    """Whether this datagram's fragments have."""
+    cdef uint64_t key = pieces_key(p)
+    return t.pieces[key & (PIECES - 1)].key == key and t.pieces[key & (PIECES - 1)].until > now
