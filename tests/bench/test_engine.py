@@ -9,9 +9,9 @@ from bench.engine import CASES, CLIENT, SERVER, Rig, checksum, ipv4, tcp, udp
 
 def test_packets_are_sound():
     for packet in (udp(False, 70_000), udp(True), tcp(False, 16, 1, 2, 99)):
-        assert checksum(packet[:20]) == 0 and int.from_bytes(packet[2:4]) == len(packet)
+        assert checksum(packet[:20]) == 0xFFFF and int.from_bytes(packet[2:4]) == len(packet)
     data = tcp(True, 18, 1, 2, 8)
-    assert checksum(data[20:] + data[12:20] + struct.pack("!HH", 6, len(data) - 20)) == 0
+    assert checksum(data[20:] + data[12:20] + struct.pack("!HH", 6, len(data) - 20)) == 0xFFFF      # ~0: a sound sum
     assert udp(False, 64_001)[20:24] == (1025).to_bytes(2) + (1025).to_bytes(2)
 
 
