@@ -47,3 +47,15 @@ clean:
 	find nfqfw -name '*.so' -delete
 	find nfqfw -name '*.c' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# the engine's fuzzers and sanitizers (tests/fuzz/README.md): SECONDS=60 SEED=1
+fuzz: setup
+	@./bootstrap.sh test
+	@$(PY) -m tests.fuzz.run fuzzer --seconds $(or $(SECONDS),60)
+
+asan:
+	@./bootstrap.sh test
+	@$(PY) -m tests.fuzz.run tests
+	@$(PY) -m tests.fuzz.run asan --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+.PHONY: fuzz asan

@@ -80,6 +80,9 @@ cdef inline void inflight_key(const uint8_t* h, uint32_t n, uint8_t family, uint
     """
     cdef uint64_t a = 0, b = 0, word = 0
     cdef uint32_t take = 4 if proto == 17 or proto == 136 else 8
+    if family == IPV4 and not own and be16(h + 6) & 0x3fff:
+        inflight_piece_key(h, proto, key, check)
+        return
     if family == IPV4:
         memcpy(&a, h + 12, 8)
         b = <uint64_t>be16(h + 4) | (<uint64_t>be16(h + 2) << 16)
@@ -103,6 +106,18 @@ cdef inline void inflight_key(const uint8_t* h, uint32_t n, uint8_t family, uint
             word &= 0xffff
     key[0] = mix64(a ^ mix64(b ^ (<uint64_t>proto << 56)) ^ word)
     check[0] = a + mix64(word ^ b) + proto
+
+
+cdef inline void inflight_piece_key(const uint8_t* h, uint8_t proto, uint64_t* key, uint64_t* check) noexcept nogil:
+    """Key of an IPv4 fragment: what all pieces of a datagram have in common, and the datagram that the kernel merges.
+
+    At INPUT the kernel shows the merged datagram, which has none of its pieces' lengths; and of pieces of one datagram the
+    records say the same, so it does not matter which is taken for which.
+    """
+    cdef uint64_t ends = 0
+    memcpy(&ends, h + 12, 8)
+    key[0] = mix64(ends ^ mix64(((<uint64_t>proto << 56) | be16(h + 4)) + 5))
+    check[0] = ends + mix64(be16(h + 4)) + 5
 
 
 cdef inline InFlight* inflight_write(InFlightTable* t, uint64_t key, uint64_t check) noexcept nogil:
