@@ -119,6 +119,7 @@ cdef struct ConnRecord:         # what a listing line or an event needs; conntra
     uint32_t use                # references: 1 + children
     uint16_t helper
     uint16_t pad2
+    uint32_t vtag[2]            # SCTP: verification tags
     ConnHot hot
     ConnAddr6 addr6
     ConnAcct acct
@@ -176,4 +177,5 @@ cdef class ConntrackTable:
     cdef readonly Arena arena
 
     cdef take_over(self)
+    cdef _dress(self, uint32_t i, entry, uint64_t now)
     cdef bint _listed(self, uint32_t i, bint unconfirmed)

@@ -19,8 +19,8 @@ from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, 
                             defrag_free, defrag_new, defrag_release)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
-from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_take,
-                              inflight_take_oldest, inflight_write)
+from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
+                              inflight_take_oldest, inflight_write, pieces_note, pieces_seen)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
 from nfqfw._packet cimport *
@@ -237,12 +237,21 @@ cdef bint run_hook(EngineState* e, Packet* p, uint8_t hook) noexcept nogil:
     return going
 
 
+cdef inline bint is_link_control(const Packet* p) noexcept nogil:
+    """NDP, MLD or IGMP, which the kernel makes for one link: at POSTROUTING they show in = out, as if routed back (spec/probes.md 2)."""
+    if p.ifin != p.ifout:
+        return False
+    if p.family == IPV4:
+        return p.proto == 2
+    return p.proto == 58 and p.flags & HAS_ICMP and (130 <= p.icmp_type <= 137 or p.icmp_type == 143)
+
+
 cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept nogil:
     """Hooks that a packet seen at p.hook has behind it on its path, one bit each."""
     if p.hook == INPUT or p.hook == FORWARD:
         return 1 << PREROUTING
     if p.hook == POSTROUTING:
-        if not p.ifin or (p.step >> OUTPUT) & 1:        # the kernel's own NDP, MLD and IGMP show in = out here
+        if not p.ifin or (p.step >> OUTPUT) & 1 or is_link_control(p):
             return 1 << OUTPUT
         return (1 << PREROUTING) | (1 << FORWARD)
     return 0
@@ -291,7 +300,7 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
         p.serial = e.serial
         return
     inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
-    if not inflight_take(e.inflight, key, check, False, hook, &r):
+    if not inflight_take(e.inflight, key, check, False, hook, &r) and not (hook == INPUT and take_merged(e, p, &r)):
         if not (hook == OUTPUT and e.inflight.own_count and take_own(e, p, &r)):
             e.serial += 1
             p.serial = e.serial
@@ -308,6 +317,21 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     if r.own:
         e.serial += 1
         p.serial = e.serial
+
+
+cdef inline bint take_merged(EngineState* e, Packet* p, InFlight* r) noexcept nogil:
+    """The records of the fragments that the kernel has merged into this IPv4 datagram: one of them for it, all of them gone."""
+    cdef uint64_t key, check
+    cdef InFlight other
+    if p.family != IPV4:
+        return False
+    inflight_piece_key(p.data, p.proto, &key, &check)
+    if not inflight_take(e.inflight, key, check, False, INPUT, r):
+        return False
+    while inflight_take(e.inflight, key, check, False, INPUT, &other):
+        if other.conn:
+            conntrack_release(e.conntrack, other.conn)
+    return True
 
 
 cdef inline bint take_own(EngineState* e, Packet* p, InFlight* r) noexcept nogil:
@@ -420,7 +444,11 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     if p.flags & IS_FRAGMENT and e.c.program.features[family_index(p.family)] & (NEEDS_CONNTRACK | NEEDS_DEFRAG):
         gather(e, p, at)
         return
+    if p.family == IPV4 and e.attached & (1 << PREROUTING) and p.hook == INPUT and p.step == 0 and pieces_seen(e.inflight, p, e.c.now):
+        p.step = 1 << PREROUTING
     decide(e, p, True)
+    if p.flags & IS_FRAGMENT and p.hook == PREROUTING and p.family == IPV4 and p.verdict == ACCEPT:
+        pieces_note(e.inflight, p, e.c.now)
     let_go(e, p)
 
 

@@ -263,7 +263,7 @@ cdef inline bint is_icmp4_error(const Packet* p) noexcept nogil:
     if p.len <= p.thoff:
         return True
     kind = p.data[p.thoff]
-    return kind in (3, 4, 5, 11, 12) or kind > 18
+    return kind in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12) or kind > 18      # tests/flows/reject_icmp_types.flow
 
 
 cdef inline uint32_t reject_icmp4(Packet* p, uint8_t kind, Context* c, Outbox* box, IcmpLimit* limit) noexcept nogil:

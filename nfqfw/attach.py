@@ -4,8 +4,8 @@ Overview: `table inet nfqfw` has one base chain per hook, all with policy accept
 packet, fail closed: with nobody on the queue the kernel drops) or is empty.  PREROUTING and OUTPUT come before the kernel's own
 defragmentation (-400), so that we see original fragments; POSTROUTING after everything.
 
-Life-cycle: bind the queues, then `attach`; `set_hooks` while live adds and removes rules only; `remove_rules`, drain the queues,
-then `remove_table`.  Removing any base chain drops every packet that waits in any queue of the namespace, other programs' too,
+Life-cycle: bind the queues, then `attach`; `set_hooks` while live adds and removes rules only; `detach` removes rules, drains the queues,
+then removes the table.  Removing any base chain drops every packet that waits in any queue of the namespace, other programs' too,
 so that is done last and once.  A killed process leaves the table, which then drops all it diverts; `attach` adopts it.
 
 Others may break it: `nft flush ruleset`, as a restart of the nftables service does, removes our table with all others, and
@@ -37,6 +37,7 @@ HOOKS = {                       # name of hook and chain: number (NF_INET_*), pr
     "OUTPUT": (3, -450),
     "POSTROUTING": (4, 300),
 }
+WAY_OUT = (("PREROUTING", "OUTPUT"), ("INPUT", "FORWARD"), ("POSTROUTING",))      # the order of hooks on a packet's path
 QUEUES_FILE = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 EXPRESSIONS = (nft.xt_nfqueue, nft.nft_queue)   # tried in this order
 NO_EXPRESSION = {errno.ENOENT, errno.EOPNOTSUPP}        # of a rule: the kernel does not know its expression or target
@@ -102,12 +103,12 @@ class Attachment:
                 self._install(self._wanted)
             return missing
 
-    def remove_rules(self) -> None:
-        """Divert nothing more; packets that wait stay in their queues.  Fine if the table is gone."""
+    def remove_rules(self, hooks: Iterable[str] = tuple(HOOKS)) -> None:
+        """Divert these hooks no more; packets that wait stay in their queues.  Fine if the table is gone."""
         with self._lock:
             self._wanted = None
             if nft.has_table(self._socket, TABLE):
-                self._commit([nft.flush_chain(TABLE, hook) for hook in HOOKS])
+                self._commit([nft.flush_chain(TABLE, hook) for hook in hooks])
 
     def remove_table(self) -> None:
         """Remove the empty table.  The kernel then drops whatever waits in any queue of this namespace."""
@@ -120,9 +121,17 @@ class Attachment:
                 raise
 
     def detach(self, drain: Callable[[], object] = lambda: None) -> None:
-        """Rules off, `drain()` (the caller judges what waits), table off, socket closed."""
+        """Rules off, `drain()` (the caller judges what waits), table off, socket closed.
+
+        From the first hook of a packet's path to the last, each followed by a drain: a packet that waits at PREROUTING still
+        finds FORWARD diverted, where the rule that drops it is.
+        """
+        present = self.hooks
+        for hooks in WAY_OUT:
+            if present.intersection(hooks):
+                self.remove_rules(hooks)
+                drain()
         self.remove_rules()
-        drain()
         self.remove_table()
         self.close()
 

@@ -118,6 +118,16 @@ def test_detach_drains_between_rules_and_table(lab, firewall):
     assert listing(firewall) == ""
 
 
+def test_detach_leaves_no_packet_between_two_hooks(lab, firewall):
+    """What waits at PREROUTING when the detaching begins is still queued at FORWARD and POSTROUTING."""
+    with TinyQueue() as queue:
+        attached = attach.attach(["PREROUTING", "FORWARD", "POSTROUTING"])
+        send_udp(lab)
+        seen = []
+        attached.detach(lambda: seen.append((queue.accept(1), attached.hooks)))
+    assert seen == [([PREROUTING], {"FORWARD", "POSTROUTING"}), ([FORWARD], {"POSTROUTING"}), ([POSTROUTING], frozenset())]
+
+
 def test_a_killed_process_leaves_the_table_and_the_next_adopts_it(firewall):
     code = ("import os, signal; from nfqfw import attach; attach.attach(['FORWARD', 'INPUT'], 2, 2);"
             "os.kill(os.getpid(), signal.SIGKILL)")

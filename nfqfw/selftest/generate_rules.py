@@ -153,13 +153,13 @@ def m_length(rng, draft, pool):
 
 def m_ttl(rng, draft, pool):
     value = rng.choice((1, 2, 63, 64, 128))
-    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 2]
+    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 4]
     return "ttl", [f"{maybe_not(rng)}--ttl-eq {value}" if rng.random() < 0.5 else f"--ttl-{rng.choice(('lt', 'gt'))} {value}"]
 
 
 def m_hl(rng, draft, pool):
     value = rng.choice((2, 63, 64, 128))
-    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 2]
+    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 4]
     return "hl", [f"{maybe_not(rng)}--hl-eq {value}" if rng.random() < 0.5 else f"--hl-{rng.choice(('lt', 'gt'))} {value}"]
 
 

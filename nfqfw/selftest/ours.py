@@ -84,7 +84,9 @@ def route(data: bytes, family: int) -> int:
 class OurTwin:
     """The engine, asked as the kernel would ask it.  `run(case)` gives our Outcome."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: bool = False) -> None:
+        """classes: track whatever the rules say, as the kernel's twin does where it logs every packet's class."""
+        self.classes = classes
         self.table = ConntrackTable(4096)
         self.host = lab_host()
         self.engine = Engine(self.table, self.host.block)
@@ -110,7 +112,7 @@ class OurTwin:
         self._pieces = []
         self.table.flush()
         self._settings(case.settings)
-        self.loaded = LoadedProgram(program_of(case))
+        self.loaded = LoadedProgram(program_of(case, self.classes))
         self.engine.load(self.loaded)
         self.reassembly = Reassembly()
         self.family = case.family
@@ -218,7 +220,7 @@ class OurTwin:
 
     def _emit(self, point: str, p: Flying) -> None:
         data = p.data
-        if point == "input" and p.datagram and self.family != IPV4:
+        if point == "input" and p.datagram and self.family != IPV4 and fragment_header(data)[1]:
             self._pieces.append(data)               # the socket sees them merged, as it does on the kernel's twin
             if data[fragment_header(data)[1] + 3] & 1:
                 return
@@ -257,8 +259,16 @@ def forwarded(data: bytes, family: int) -> bytes:
     return bytes(head) + data[len(head):]
 
 
-def program_of(case: Case) -> compiler.Program:
-    ruleset = load(case.whole_rules(), case.name, case.family)
+def tracking(rules: str) -> str:
+    """The rules with one more that asks for tracking, in a chain that nothing enters."""
+    head, _, rest = rules.partition("*security\n")
+    body, _, tail = rest.partition("COMMIT\n")
+    return f"{head}*security\n:oracle - [0:0]\n{body}-A oracle -m conntrack --ctstate NEW\nCOMMIT\n{tail}"
+
+
+def program_of(case: Case, track: bool = False) -> compiler.Program:
+    text = tracking(case.whole_rules()) if track else case.whole_rules()
+    ruleset = load(text, case.name, case.family)
     check(ruleset)
     return compiler.compile_rulesets([ruleset])
 
@@ -272,6 +282,7 @@ def counters_of(loaded: LoadedProgram) -> Counters:
     for info in program.chains:
         if info.policy_counter != compiler.NONE:
             out[(info.table, info.chain.name)].append(values[info.policy_counter])
+    out.pop(("security", "oracle"), None)
     return out
 
 

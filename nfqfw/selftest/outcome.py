@@ -177,9 +177,11 @@ def _fragment_of(data: bytes, family: int) -> tuple[bytes, int, bool, bytes] | N
 
 
 def fragment_header(data: bytes) -> tuple[int, int]:
-    """(offset of the byte that announces the fragment header, offset of the header) of an IPv6 packet that has one."""
+    """(offset of the byte that announces the fragment header, offset of the header) of an IPv6 packet; (0, 0): it has none."""
     announced, kind, at = 6, data[6], 40
     while kind != 44:
+        if kind not in (0, 43, 60) or at + 2 > len(data):
+            return 0, 0
         announced, kind, at = at, data[at], at + 8 * (data[at + 1] + 1)
     return announced, at
 

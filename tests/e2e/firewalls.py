@@ -145,6 +145,7 @@ class NfqfwFirewall:
 RUN_OPTIONS = {                 # kind: options of `nfqfw run`
     "nfnetlink": (),
     "exact": ("--exact",),
+    "three queues": ("--queues", "3", "--exact"),
     "netfilterqueue": ("--transport", "netfilterqueue"),
 }
 KINDS = ("kernel", *RUN_OPTIONS)
