@@ -37,6 +37,8 @@ def parse_program(text: str) -> tuple:
 @match("bpf", Opt("bytecode", "own", excludes=("object-pinned",), metavar="program", help="length,code jt jf k,..."),
        Opt("object-pinned", "own", key="pinned", metavar="path", help="a program pinned in a bpf file system"))
 class Bpf:
+    listed_behind = ""
+
     def read_bytecode(self, draft, opt, text, env):
         draft.values["bytecode"] = parse_program(text)
 

@@ -8,6 +8,8 @@ from nfqfw.ext.lowering import Test
 
 @match("eui64", families=(10,), only=Only(hooks=(PREROUTING, INPUT, FORWARD)))
 class Eui64:
+    listed_behind = ""
+
     def show(self, use, numeric, resolver):
         return "eui64 "
 

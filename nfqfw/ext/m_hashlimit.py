@@ -13,6 +13,7 @@ from nfqfw.ext.m_limit import leading_number
 SCALE = 1_000_000                   # millionths of a second per packet
 UNITS = (("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400))
 PRINTED = (("day", 86400), ("hour", 3600), ("min", 60), ("sec", 1))
+UNIT_OF = {seconds: "/" + name for name, seconds in PRINTED}
 BYTE_UNITS = (("kb", 1024), ("mb", 1024 * 1024), ("b", 1))
 CHUNK_SHIFT = 4                     # byte rates are kept in 16-byte chunks
 MOST_BURST = 1_000_000
@@ -169,11 +170,18 @@ class Hashlimit:
 
     def show(self, use, numeric, resolver):
         values = use.values
+        if "rate_match" in values:
+            values = self.per_interval(values)
         rate, burst = self.rate_part(values)
         out = f"limit: {'above' if values['above'] else 'up to'} {rate}" + (f" burst {burst}" if burst else "")
         if values["mode"]:
             out += f" mode {'-'.join(name for name, bit in MODES if values['mode'] & bit)}"
         return out + "".join(f" {word} {value}".rstrip() for word, value in self.tail(values, "htable-"))
+
+    def per_interval(self, values):
+        """-L divides the rate of --hashlimit-rate-match by its interval, and takes the default of expire from the result."""
+        period = values["rate"] * values.get("rate_interval", 1)
+        return {**values, "rate": period, "default_expire": next((s for s in (1, 60, 3600, 86400) if rate_text(period).endswith(UNIT_OF[s])), 1) * 1000}
 
     def check(self, use, rule):
         values = use.values

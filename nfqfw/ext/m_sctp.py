@@ -81,7 +81,7 @@ class Sctp:
     def show(self, use, numeric, resolver):
         out = ["sctp", *shown_ports(use, SCTP, numeric, resolver)]
         if "chunks" in use.values:
-            out.append(("!" if "chunks" in use.inverted else "") + self.chunks_text(use, numeric))
+            out.append(("! " if "chunks" in use.inverted else "") + self.chunks_text(use, numeric))
         return " ".join(out)
 
     def lower(self, use, rule):

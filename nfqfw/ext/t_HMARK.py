@@ -58,15 +58,18 @@ class Hmark:
             if values.get(key) == 0:
                 del values[key]
 
-    def fields(self, values):
-        for key, form in (("src_prefix", "{}"), ("dst_prefix", "{}"), ("sport_mask", "0x{:04x}"), ("dport_mask", "0x{:04x}"), ("spi_mask", "0x{:08x}"),
-                          ("sport", "0x{:04x}"), ("dport", "0x{:04x}"), ("spi", "0x{:08x}"), ("proto_mask", "0x{:02x}")):
+    def fields(self, values, padded: bool):
+        """(option, value as text); -L does not pad, and prints a whole IPv6 prefix as nothing."""
+        for key, width in (("src_prefix", 0), ("dst_prefix", 0), ("sport_mask", 4), ("dport_mask", 4), ("spi_mask", 8),
+                           ("sport", 4), ("dport", 4), ("spi", 8), ("proto_mask", 2)):
             if key in values:
-                yield key.replace("_", "-"), form.format(values[key])
+                value = values[key]
+                whole = "" if value == 128 and not padded else str(value)
+                yield key.replace("_", "-"), f"0x{value:0{width if padded else 1}x}" if width else whole
 
     def save(self, use):
         values = use.values
-        out = "".join(f" --hmark-{name} {text}" for name, text in self.fields(values)) + f" --hmark-rnd 0x{values['rnd']:08x} --hmark-mod {values['mod']}"
+        out = "".join(f" --hmark-{name} {text}" for name, text in self.fields(values, True)) + f" --hmark-rnd 0x{values['rnd']:08x} --hmark-mod {values['mod']}"
         if "offset" in values:
             out += f" --hmark-offset {values['offset']}"
         return out + (" --hmark-tuple ct" if "ct" in values else "")
@@ -74,7 +77,7 @@ class Hmark:
     def show(self, use, numeric, resolver):
         values = use.values
         out = f"HMARK mod {values['mod']} " + (f"+ 0x{values['offset']:x} " if "offset" in values else "") + ("ct, " if "ct" in values else "")
-        return out + "".join(f"{name} {text} " for name, text in self.fields(values)) + f"rnd 0x{values['rnd']:x} "
+        return out + "".join(f"{name} {text} " for name, text in self.fields(values, False)) + f"rnd 0x{values['rnd']:x} "
 
     def lower(self, use, rule):
         return Unevaluated("not evaluated yet: target HMARK")
