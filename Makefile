@@ -6,7 +6,7 @@ COMPILED := $(shell find nfqfw bench netns tests -name '*.pyx' -o -name '*.pxd' 
 TEST_MINUTES ?= 50
 PYTEST_ARGS ?=
 
-.PHONY: help demo test build setup bench clean
+.PHONY: help demo test build setup bench readme clean
 
 help:
 	@echo "make demo    set up, build, and show nfqfw filtering real traffic between three namespaces"
@@ -22,7 +22,7 @@ build: setup .venv/built
 
 # setup.py recompiles what changed and nothing else; the stamp saves its start when nothing did
 .venv/built: $(COMPILED) setup.py pyproject.toml
-	@echo building what changed
+	@echo "building what changed (the first time: about a minute)"
 	@$(PY) setup.py build_ext --inplace --parallel 2 >.venv/build.log 2>&1 || { tail -n 40 .venv/build.log; exit 1; }
 	@touch $@
 
@@ -32,15 +32,30 @@ demo: build
 test:
 	@./bootstrap.sh test
 	@$(MAKE) --no-print-directory .venv/built
-	@timeout --foreground --kill-after=30s $(TEST_MINUTES)m $(PY) -m pytest --timeout=300 $(PYTEST_ARGS)
+	@timeout --foreground --kill-after=30s $(TEST_MINUTES)m $(PY) -m pytest --timeout=300 -rs $(PYTEST_ARGS)
 
 bench:
 	@./bootstrap.sh test
 	@$(MAKE) --no-print-directory .venv/built
 	@$(PY) -m bench $(ARGS)
 
+readme: build
+	@PYTHONPATH=. $(PY) tests/cli/test_readme.py
+
 clean:
 	rm -rf .venv build dist *.egg-info
 	find nfqfw -name '*.so' -delete
 	find nfqfw -name '*.c' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# the engine's fuzzers and sanitizers (tests/fuzz/README.md): SECONDS=60 SEED=1
+fuzz: setup
+	@./bootstrap.sh test
+	@$(PY) -m tests.fuzz.run fuzzer --seconds $(or $(SECONDS),60)
+
+asan:
+	@./bootstrap.sh test
+	@$(PY) -m tests.fuzz.run tests
+	@$(PY) -m tests.fuzz.run asan --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+.PHONY: fuzz asan

@@ -26,6 +26,7 @@ conntrack                                           conntrack
 iperf3                                              iperf3
 tcpdump                                             tcpdump
 tracepath                                           iputils-tracepath
+ps                                                  procps
 /usr/include/libnetfilter_queue/libnetfilter_queue.h  libnetfilter-queue-dev
 /usr/include/libnfnetlink/libnfnetlink.h            libnfnetlink-dev
 '
@@ -97,10 +98,10 @@ rm -f .venv/bootstrapped-*
 pip_fix="look at pip's message above; a network or a package index that has these packages is needed"
 .venv/bin/python -m pip install -qq --disable-pip-version-check 'setuptools>=68' wheel 'Cython>=3.1' ||
     fail "pip could not install the build tools" "$pip_fix"
-say "building nfqfw (a few minutes the first time)"
+say "installing what nfqfw depends on"
 extras=""
 [ "$want" = run ] || extras="[test]"
-.venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation \
+NFQFW_EXTENSIONS=0 .venv/bin/python -m pip install -qq --disable-pip-version-check --no-build-isolation \
     --config-settings editable_mode=compat -e ".$extras" || fail "pip could not install nfqfw and what it depends on" "$pip_fix"
 touch "$stamp"
 [ "$want" = run ] || touch ".venv/bootstrapped-run-$key"    # test holds all that run needs

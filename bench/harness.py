@@ -204,6 +204,11 @@ class Figure(NamedTuple):
         return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}–{self.high:,.{digits}f})"
 
 
+def ratio(above: list[float], below: list[float]) -> float:
+    """Median of the ratios of runs made side by side: what disturbs a round of runs disturbs both."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
 def report(title: str, machine: Machine, columns: list[str], rows: list[list[str]], checks: list[tuple[str, float, bool]],
            document: dict, as_json: bool) -> int:
     """Print a table (or the document as JSON); returns the exit code: 1 if a check failed."""

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench.harness import PAYLOAD, Bench, Figure, Running, report
+from bench.harness import PAYLOAD, Bench, Figure, Running, ratio, report
 from bench.subjects import SUBJECTS
 
 BACKLOG = 40_000
@@ -112,12 +112,13 @@ def tell(bench: Bench, rows: list, cost: dict, rate: dict, options) -> int:
         document[name if answered else name + "_unanswered"] = {
             "cpu_us_per_packet": cpu._asdict() if cpu else None, "packets_per_second": pps._asdict()}
     checks = []
-    cpus = {row: figures[row][0].median for row in rows if figures[row][0]}
-    floor, ours, package = (cpus.get((name, True)) for name in ("bare", "nfqfw", "netfilterqueue"))
+    floor, ours, package, scapy = (cost.get((name, True)) for name in ("bare", "nfqfw", "netfilterqueue", "scapy"))
     if floor and ours:
-        checks.append(("CPU per packet, nfqfw / bare loop (at most 1.3)", ours / floor, ours / floor <= 1.3))
+        checks.append(("CPU per packet, nfqfw / bare loop (at most 1.3)", (r := ratio(ours, floor)), r <= 1.3))
     if package and ours:
-        checks.append(("CPU per packet, NetfilterQueue / nfqfw (at least 1.6)", package / ours, package / ours >= 1.6))
+        checks.append(("CPU per packet, NetfilterQueue / nfqfw (at least 1.6)", (r := ratio(package, ours)), r >= 1.6))
+    if scapy and ours:
+        checks.append(("CPU per packet, NetfilterQueue + scapy / nfqfw (reported)", ratio(scapy, ours), True))
     title = f"Small UDP packets, FORWARD, backlog of {options.backlog:,}; median (range) of {options.runs} alternated runs"
     return report(title, bench.machine, ["", "subject", "CPU µs per packet", "packets per second"], lines, checks,
                   {"question": "packets", "runs": options.runs, "backlog": options.backlog, "subjects": document}, options.json)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from bench.harness import Bench, Figure, report
+from bench.harness import Bench, Figure, ratio, report
 from bench.subjects import SUBJECTS
 
 PORT = 443                      # accepted by the demo ruleset
@@ -17,7 +17,8 @@ PORT = 443                      # accepted by the demo ruleset
 def gigabits(bench: Bench, name: str, seconds: float) -> float:
     """Gbit/s that the server received."""
     with bench.running(name):
-        server = bench.lab.server.popen(["iperf3", "-s", "-1", "-p", str(PORT)], stdout=subprocess.DEVNULL)
+        server = bench.lab.server.popen(["iperf3", "-s", "-1", "-p", str(PORT)], stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL)
         try:
             time.sleep(0.3)
             run = bench.lab.client.run(["iperf3", "-c", bench.lab.server.address(), "-p", str(PORT), "-t", str(seconds), "-J"],
@@ -44,12 +45,11 @@ def main() -> int:
     figures = {name: Figure.of(values) for name, values in rates.items()}
     lines = [[SUBJECTS[name].letter, SUBJECTS[name].label, figures[name].text()] for name in names]
     checks = []
-    if "bare" in figures and "nfqfw" in figures:
-        ratio = figures["nfqfw"].median / figures["bare"].median
-        checks.append(("nfqfw / bare loop (at least 0.9)", ratio, ratio >= 0.9))
+    if "bare" in rates and "nfqfw" in rates:
+        checks.append(("nfqfw / bare loop (at least 0.9)", (r := ratio(rates["nfqfw"], rates["bare"])), r >= 0.9))
     for other in ("none", "netfilterqueue"):
-        if other in figures and "nfqfw" in figures:
-            checks.append((f"nfqfw / {SUBJECTS[other].label} (reported)", figures["nfqfw"].median / figures[other].median, True))
+        if other in rates and "nfqfw" in rates:
+            checks.append((f"nfqfw / {SUBJECTS[other].label} (reported)", ratio(rates["nfqfw"], rates[other]), True))
     return report(f"Bulk TCP, Gbit/s; median (range) of {options.runs} alternated runs of {options.seconds:g} s", bench.machine,
                   ["", "subject", "Gbit/s"], lines, checks,
                   {"question": "tcp_bulk", "runs": options.runs, "seconds": options.seconds,

@@ -40,6 +40,7 @@ cdef enum ConnFlag:             # ConnHot.flags
     CONN_EVENT = 2              # something changed that an UPDATE event must tell (state, assured, reply seen, mark, ...)
     CONN_HIDDEN = 4             # lost a clash, known by its reply only: not listed, gone in a second
     CONN_TWO = 8                # reply tuple is not the inverse of the original one: two index entries
+    CONN_LABELS = 32            # labels[] holds this entry's labels; without it they are all zero
     CONN_RELATED = 16           # NEW event is a RELATED one (it has a master)
 
 
@@ -169,3 +170,16 @@ cdef inline void read_tuple(const ConnTable* t, uint32_t i, uint32_t direction, 
     else:
         memcpy(out.src, t.addr6[i].src[direction], 16)
         memcpy(out.dst, t.addr6[i].dst[direction], 16)
+
+
+cdef inline ConnLabels* labels_of(ConnTable* t, uint32_t i) noexcept nogil:
+    """Labels of connection i, ready to be changed: the first use clears what an earlier life left there."""
+    if not t.hot[i].flags & CONN_LABELS:
+        t.labels[i].bits[0] = t.labels[i].bits[1] = 0
+        t.hot[i].flags |= CONN_LABELS
+    return &t.labels[i]
+
+
+cdef inline bint has_label(const ConnTable* t, uint32_t i, uint32_t bit) noexcept nogil:
+    """True if label `bit` (0..127) is set on connection i."""
+    return (t.hot[i].flags & CONN_LABELS) != 0 and ((t.labels[i].bits[bit >> 6] >> (bit & 63)) & 1) != 0

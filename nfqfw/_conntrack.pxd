@@ -119,6 +119,7 @@ cdef struct ConnRecord:         # what a listing line or an event needs; conntra
     uint32_t use                # references: 1 + children
     uint16_t helper
     uint16_t pad2
+    uint32_t vtag[2]            # SCTP: verification tags
     ConnHot hot
     ConnAddr6 addr6
     ConnAcct acct
@@ -148,7 +149,9 @@ cdef struct Conntrack:
     uint32_t tunable[48]
     uint8_t tcp_next[120]       # [direction][kind][state], from conntrack/tcp.py
     uint8_t tcp_valid[256]      # flag byte without PSH, ECE, CWR -> 1 = a segment may carry it
-    uint8_t sctp_next[200]      # [direction][chunk][state], from conntrack/sctp.py
+    uint8_t sctp_next[200]      # [direction][chunk row][state], from conntrack/sctp.py
+    uint8_t sctp_row[256]       # chunk type -> row, 255 = none
+    uint32_t crc32c[256]
     uint32_t bucket_locks[1024]
     uint32_t conn_locks[1024]
 
@@ -161,6 +164,7 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
 cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil
 cdef void conntrack_hold(Conntrack* t, uint32_t conn) noexcept nogil
 cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil
+cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept nogil
 cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil
 cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil
 cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply) noexcept nogil
@@ -173,4 +177,5 @@ cdef class ConntrackTable:
     cdef readonly Arena arena
 
     cdef take_over(self)
+    cdef _dress(self, uint32_t i, entry, uint64_t now)
     cdef bint _listed(self, uint32_t i, bint unconfirmed)

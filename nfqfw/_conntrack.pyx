@@ -13,6 +13,8 @@ Crash consistency.  `commit` is odd while tuples are written; `window.guard` is 
 are single words.  `attach` throws away what is odd or unconfirmed, makes odd windows liberal, and rebuilds the index.
 """
 
+import errno
+import socket
 import time
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -22,7 +24,7 @@ from libc.string cimport memcpy, memset
 from nfqfw._arena cimport Arena
 from nfqfw._atomic cimport add32, fence, load32, lock, prefetch, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_TWO, DYING, EXPECTED, FIXED_TIMEOUT,
-                          ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, is_expired, read_tuple, ticks)
+                          ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, is_expired, labels_of, read_tuple, ticks)
 from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
                             CT_UNTRACKED, DROP, HAS_L4, IPV4, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED,
                             REASON_TABLE_FULL, Packet)
@@ -35,12 +37,14 @@ from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND
                                     bucket_lock, bucket_of, index_find, index_free, index_make, index_put, next_bucket, tag_of)
 from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, emit, entry_alloc, entry_free, entry_hash,
                                    fill_record, kill_expired, kill_locked, put_hash)
+from nfqfw.conntrack.sctp cimport SctpConn, sctp_track, sctp_valid
 from nfqfw.conntrack.simple cimport (generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid)
-from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, tcp_track, tcp_valid
+from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, TCP_CLOSE, tcp_track, tcp_valid
 from nfqfw.conntrack.track cimport account, count, timeout_of
 from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
                                     entry_has, hash_tuple, inverse, is_icmp, same_but_zone, tuple_from_packet, write_tuple)
 
+from nfqfw.conntrack import sctp as sctp_table
 from nfqfw.conntrack import tcp as tcp_table
 from nfqfw.conntrack import tunables as tunable_table
 from nfqfw.conntrack.entry import Entry
@@ -186,6 +190,8 @@ cdef inline bint transport_valid(Conntrack* t, const Packet* p) noexcept nogil:
         return udp_valid(t, p)
     if p.proto == PROTO_UDPLITE:
         return udplite_valid(t, p)
+    if p.proto == PROTO_SCTP:
+        return sctp_valid(t, p)
     return True
 
 
@@ -199,6 +205,8 @@ cdef inline int track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direct
         return icmp_track(t, p, i, direction, fresh)
     if p.proto == PROTO_UDPLITE:
         return udplite_track(t, p, i, direction)
+    if p.proto == PROTO_SCTP:
+        return sctp_track(t, p, i, direction, fresh)
     if p.proto == PROTO_GRE:
         return gre_track(t, p, i, direction, fresh)
     return generic_track(t, p, i, direction)
@@ -212,17 +220,16 @@ cdef inline uint8_t class_of(const ConnHot* c, uint32_t direction) noexcept nogi
     return CT_RELATED if c.status & EXPECTED else CT_NEW
 
 
-cdef void related(Conntrack* t, Packet* p, Tuple* a, uint32_t now, bint error) noexcept nogil:
-    """An ICMP error, or a reply of our own: it belongs to the connection of the packet that caused it."""
+cdef void related(Conntrack* t, Packet* p, Tuple* a, uint32_t now) noexcept nogil:
+    """An ICMP error belongs to the connection of the packet that it quotes."""
     cdef uint16_t zone[2]
     cdef uint32_t direction = 0, i
     packet_zones(p, zone)
     a.zone = zone[0]
     i = find_zoned(t, a, zone, hash_tuple(t.key, a), now, FIND_ANY, 0, &direction)
-    if i == 0 or (error and not goes_to(p, a)):
-        if error:
-            count(t, S_ICMP_ERROR)
-            count(t, S_INVALID)
+    if i == 0 or not goes_to(p, a):
+        count(t, S_ICMP_ERROR)
+        count(t, S_INVALID)
         return
     lock(conn_lock(t, i))
     if t.table.hot[i].commit:
@@ -243,7 +250,7 @@ cdef inline bint icmp_decided(Conntrack* t, Packet* p, uint32_t now) noexcept no
     if kind == ICMP_UNTRACKED:
         p.ctinfo = CT_UNTRACKED
     elif kind == ICMP_ERROR and error_tuple(p, inner, &a):
-        related(t, p, &a, now, True)
+        related(t, p, &a, now)
     else:
         count(t, S_ERROR)
         count(t, S_INVALID)
@@ -277,10 +284,6 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
     if not transport_valid(t, p) or not tuple_from_packet(p, &a):
         count(t, S_INVALID)
         return
-    if p.own:
-        related(t, p, &a, now, False)
-        if p.conn:
-            return
     for n in range(2):
         i = find_or_make(t, p, &a, now, &direction, &fresh)
         if i == 0:
@@ -468,6 +471,22 @@ cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil:
     unlock(conn_lock(t, conn))
 
 
+cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept nogil:
+    """A RST of ours answered a packet of this TCP connection: CLOSE, for that state's time.  Unconfirmed: nothing.
+
+    As Linux does for REJECT --reject-with tcp-reset (seen on 6.18); a SYN does not reopen it.
+    """
+    cdef ConnHot* c = &t.table.hot[conn]
+    if conn == 0 or c.proto != PROTO_TCP:
+        return
+    lock(conn_lock(t, conn))
+    if c.commit and c.status & CONFIRMED:
+        c.state = TCP_CLOSE
+        c.expires = timeout_of(t, T_TCP_CLOSE) + ticks(now_ns)
+        c.flags |= CONN_EVENT
+    unlock(conn_lock(t, conn))
+
+
 # ---- for NAT, helpers and commands -------------------------------------------------------------------------------------
 
 cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil:
@@ -575,6 +594,16 @@ cdef void rebuild(Conntrack* t) noexcept nogil:
             n = 0
 
 
+cdef fill_tuple(Tuple* a, family, proto, side):
+    """A Side of an Entry as the C tuple, zone 0."""
+    cdef bytes src = socket.inet_pton(socket.AF_INET if family == 2 else socket.AF_INET6, side.src)
+    cdef bytes dst = socket.inet_pton(socket.AF_INET if family == 2 else socket.AF_INET6, side.dst)
+    memset(a, 0, sizeof(Tuple))
+    memcpy(a.src, <const char*>src, len(src))
+    memcpy(a.dst, <const char*>dst, len(dst))
+    a.sport, a.dport, a.proto, a.family = side.sport, side.dport, proto, family
+
+
 # ---- the Python door ---------------------------------------------------------------------------------------------------
 
 CLASSES = {0: "ESTABLISHED", 1: "RELATED", 2: "NEW", 3: "ESTABLISHED", 4: "RELATED", 7: "UNTRACKED", 8: "INVALID"}
@@ -606,6 +635,11 @@ cdef class ConntrackTable:
         t.tunable[T_MAX] = limit
         for slot, cell in enumerate(tcp_table.flat()):
             t.tcp_next[slot] = cell
+        for slot, cell in enumerate(sctp_table.flat()):
+            t.sctp_next[slot] = cell
+        for slot, (row, word) in enumerate(zip(sctp_table.rows(), sctp_table.crc32c_table())):
+            t.sctp_row[slot] = row
+            t.crc32c[slot] = word
         for flags in range(256):
             t.tcp_valid[flags] = (flags & 0x37) in tcp_table.VALID_FLAGS
 
@@ -648,6 +682,7 @@ cdef class ConntrackTable:
         if name == "nf_conntrack_max" and value >= self.handle.header.slots:
             raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.header.slots - 1})")
         self.handle.tunable[slot] = value
+        self.handle.table.acct_on = self.handle.tunable[T_ACCT]
 
     def tunables(self):
         """Every setting as {name: value}, read-only ones included."""
@@ -684,6 +719,94 @@ cdef class ConntrackTable:
         if c.commit == 0 or c.commit & 1 or c.flags & CONN_HIDDEN or is_expired(c, ticks(self.handle.now_ns)):
             return False
         return unconfirmed or (c.status & CONFIRMED) != 0
+
+    def insert(self, entry, now_ns=None):
+        """Make a confirmed entry as `conntrack -I` does.  FileExistsError: a tuple is taken.  OSError: no room."""
+        cdef Conntrack* t = self.handle
+        cdef Packet p
+        cdef Tuple a[2]
+        cdef uint16_t zone[2]
+        cdef uint32_t i, d, direction = 0
+        cdef uint64_t now = now_ns if now_ns is not None else time.monotonic_ns()
+        if entry.status & EXPECTED:
+            raise PermissionError(errno.EBUSY, "Device or resource busy")
+        for d, side in enumerate((entry.original, entry.reply)):
+            fill_tuple(&a[d], entry.family, entry.proto, side)
+            zone[d] = side.zone
+        if is_icmp(a[0].proto, a[0].family):
+            if not inverse(&a[0], &a[1]):
+                raise OSError(errno.EINVAL, "Invalid argument")
+        t.now_ns = now
+        for d in range(2):
+            a[d].zone = zone[d]
+            if index_find(t, &a[d], hash_tuple(t.key, &a[d]), ticks(now), FIND_ANY, 0, &direction, NULL):
+                raise FileExistsError(errno.EEXIST, "File exists")
+        memset(&p, 0, sizeof(Packet))
+        i = entry_make(t, &p, &a[0], zone, hash_tuple(t.key, &a[0]))
+        if i == 0:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        unlock(conn_lock(t, i))
+        conntrack_alter_reply(t, i, &a[1])
+        lock(conn_lock(t, i))
+        self._dress(i, entry, now)
+        unlock(conn_lock(t, i))
+        return i
+
+    cdef _dress(self, uint32_t i, entry, uint64_t now):
+        """State, window and status of an injected entry; liberal, since nobody knows its windows."""
+        cdef Conntrack* t = self.handle
+        cdef ConnHot* c = &t.table.hot[i]
+        cdef SctpConn* association = <SctpConn*>&t.table.window[i]
+        memset(&t.table.window[i], 0, sizeof(t.table.window[i]))
+        c.state = entry.state
+        c.mark = entry.mark
+        if entry.proto == PROTO_TCP:
+            t.table.window[i].side[0].flags = SIDE_LIBERAL
+            t.table.window[i].side[1].flags = SIDE_LIBERAL
+        elif entry.proto == PROTO_SCTP and "vtag" in entry.extra:
+            association.vtag[0], association.vtag[1] = entry.extra["vtag"]
+        if entry.labels:
+            labels_of(&t.table, i).bits[0] = entry.labels & 0xffffffffffffffff
+            t.table.labels[i].bits[1] = entry.labels >> 64
+        if t.tunable[T_TIMESTAMP]:
+            t.table.cold[i].start_wall_ns = now + t.wall_offset
+        c.expires = ticks(now) + <uint32_t>min(entry.timeout, tunable_table.SECONDS_MAX) * TICKS
+        fence()
+        c.status |= <uint32_t>entry.status | CONFIRMED
+        count(t, S_INSERT)
+        emit(t, i, EVENT_NEW, 0)
+
+    def change(self, number, ident, *, mark=None, mask=0xffffffff, timeout=None, status=None, state=None, labels_add=0,
+               labels_del=0, zero=False):
+        """Change entry `number` if it still has this id; its new Entry, or None if it is gone."""
+        cdef Conntrack* t = self.handle
+        cdef uint32_t i = number
+        cdef ConnHot* c = &t.table.hot[i]
+        cdef ConnRecord record
+        lock(conn_lock(t, i))
+        if not 0 < i < t.header.high or c.commit == 0 or c.id != <uint32_t>ident:
+            unlock(conn_lock(t, i))
+            return None
+        if mark is not None:
+            c.mark = (c.mark & ~<uint32_t>mask) ^ <uint32_t>mark
+        if timeout is not None:
+            c.expires = ticks(t.now_ns) + <uint32_t>min(timeout, tunable_table.SECONDS_MAX) * TICKS
+        if status is not None:
+            c.status |= <uint32_t>status & (ASSURED | SEEN_REPLY | FIXED_TIMEOUT)
+        if state is not None:
+            c.state = state
+        if labels_add or labels_del:
+            labels_of(&t.table, i)
+            bits = (t.table.labels[i].bits[0] | t.table.labels[i].bits[1] << 64) & ~labels_del | labels_add
+            t.table.labels[i].bits[0] = bits & 0xffffffffffffffff
+            t.table.labels[i].bits[1] = bits >> 64
+        if zero and c.flags & CONN_ACCT:
+            memset(&t.table.acct[i], 0, sizeof(t.table.acct[i]))
+        if not zero:
+            emit(t, i, EVENT_UPDATE, 0)
+        fill_record(t, i, 0, &record)
+        unlock(conn_lock(t, i))
+        return Entry.unpack((<const char*>&record)[:sizeof(ConnRecord)])
 
     def delete(self, number, ident=None, portid=0):
         """End entry `number` (if it is still the one with this id).  True if it was there."""

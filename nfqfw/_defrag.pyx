@@ -437,10 +437,18 @@ cdef void unlink_header(uint8_t* h, const uint8_t* original, uint32_t frag_hdr) 
 
 
 cdef void scatter(const Datagram* q, Fragment* f, const Packet* whole, Released* r) noexcept nogil:
-    """Write the header and data of the judged datagram back into a fragment; DIRTY_PAYLOAD only if a byte changed."""
+    """Write the header and data of the judged datagram back into a fragment; DIRTY_PAYLOAD only if a byte changed.
+
+    MF goes by the place in the datagram: a duplicate may have told the end, and the piece that stayed said more follows.
+    """
     cdef uint8_t* h = bytes_of(f)
+    cdef uint8_t* more = h + (6 if q.family == IPV4 else f.header - 5)
+    cdef uint8_t bit = 0x20 if q.family == IPV4 else 1
     cdef uint32_t header = whole.l3_len - q.total
     cdef bint changed = f.trimmed
+    if ((more[0] & bit) != 0) != (f.next != NULL):
+        more[0] ^= bit
+        changed = True
     if q.family == IPV4:
         if memcmp(h + 12, whole.data + 12, 8) != 0 or h[1] != whole.data[1] or h[8] != whole.data[8] or h[6] & 0x40:
             memcpy(h + 12, whole.data + 12, 8)
@@ -465,8 +473,17 @@ cdef void scatter(const Datagram* q, Fragment* f, const Packet* whole, Released*
     r.len = f.len
 
 
-cdef void release_atomic(Datagram* q, const Packet* whole, Released* r) noexcept nogil:
-    """An atomic fragment (RFC 6946) leaves without its fragment header, as the kernel sends it on."""
+cdef inline bint leaves_whole(const Datagram* q, const Packet* whole) noexcept nogil:
+    """IPv6: a datagram no longer than its longest fragment goes on without fragment headers, as the kernel sends it: an
+    atomic fragment (RFC 6946), or one whose other fragments hold no more than the 8 bytes of that header."""
+    return q.family != IPV4 and whole.len <= q.size_max
+
+
+cdef void release_whole(const Datagram* q, const Fragment* f, const Packet* whole, Released* r) noexcept nogil:
+    """The first fragment becomes the datagram, the others end here."""
+    if f.start != 0:
+        r.verdict = DROP
+        return
     r.data = whole.data
     r.len = whole.len
     r.dirty |= DIRTY_PAYLOAD
@@ -492,8 +509,8 @@ cdef void defrag_release(Defrag* d, Datagram* q, const Packet* whole, Outbox* bo
                 r.dirty |= DIRTY_MARK
             if whole.priority != f.priority:
                 r.dirty |= DIRTY_PRIORITY
-            if q.family != IPV4 and q.n == 1 and q.first.start == 0:
-                release_atomic(q, whole, r)
+            if leaves_whole(q, whole):
+                release_whole(q, f, whole, r)
             else:
                 scatter(q, f, whole, r)
         f = f.next

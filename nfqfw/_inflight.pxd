@@ -21,6 +21,8 @@ cdef enum:
     INFLIGHT_MAX = 131072       # limits.INFLIGHT_MAX
     INFLIGHT_BUCKETS = 65536
     NO_RECORD = 0xffffffff
+    PIECES = 4096
+    PIECES_SECONDS = 30         # ipfrag_time
 
 
 cdef struct InFlight:           # 64 bytes
@@ -43,6 +45,11 @@ cdef struct InFlight:           # 64 bytes
     uint32_t newer
 
 
+cdef struct Pieces:             # an IPv4 datagram whose fragments crossed PREROUTING one by one: the kernel merges them before INPUT
+    uint64_t key
+    uint64_t until              # CLOCK_MONOTONIC ns: the kernel's own time for reassembly
+
+
 cdef struct InFlightTable:
     InFlight records[131072]
     uint32_t head[65536]        # first (oldest) of each bucket, NO_RECORD = none
@@ -53,6 +60,7 @@ cdef struct InFlightTable:
     uint32_t high
     uint32_t count
     uint32_t own_count          # records of replies of our own
+    Pieces pieces[4096]         # outlive the records, which end when the sockets are read empty; a newer one takes an older one's place
 
 
 cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
@@ -80,6 +88,9 @@ cdef inline void inflight_key(const uint8_t* h, uint32_t n, uint8_t family, uint
     """
     cdef uint64_t a = 0, b = 0, word = 0
     cdef uint32_t take = 4 if proto == 17 or proto == 136 else 8
+    if family == IPV4 and not own and be16(h + 6) & 0x3fff:
+        inflight_piece_key(h, proto, key, check)
+        return
     if family == IPV4:
         memcpy(&a, h + 12, 8)
         b = <uint64_t>be16(h + 4) | (<uint64_t>be16(h + 2) << 16)
@@ -103,6 +114,18 @@ cdef inline void inflight_key(const uint8_t* h, uint32_t n, uint8_t family, uint
             word &= 0xffff
     key[0] = mix64(a ^ mix64(b ^ (<uint64_t>proto << 56)) ^ word)
     check[0] = a + mix64(word ^ b) + proto
+
+
+cdef inline void inflight_piece_key(const uint8_t* h, uint8_t proto, uint64_t* key, uint64_t* check) noexcept nogil:
+    """Key of an IPv4 fragment: what all pieces of a datagram have in common, and the datagram that the kernel merges.
+
+    At INPUT the kernel shows the merged datagram, which has none of its pieces' lengths; and of pieces of one datagram the
+    records say the same, so it does not matter which is taken for which.
+    """
+    cdef uint64_t ends = 0
+    memcpy(&ends, h + 12, 8)
+    key[0] = mix64(ends ^ mix64(((<uint64_t>proto << 56) | be16(h + 4)) + 5))
+    check[0] = ends + mix64(be16(h + 4)) + 5
 
 
 cdef inline InFlight* inflight_write(InFlightTable* t, uint64_t key, uint64_t check) noexcept nogil:
@@ -195,3 +218,18 @@ cdef inline bint inflight_take_oldest(InFlightTable* t, InFlight* out) noexcept 
     memcpy(out, &t.records[i], sizeof(InFlight))
     inflight_unlink(t, i, before)
     return True
+
+
+cdef inline void pieces_note(InFlightTable* t, const Packet* p, uint64_t now) noexcept nogil:
+    """A fragment of this IPv4 datagram has run PREROUTING by itself."""
+    cdef uint64_t key, check
+    inflight_piece_key(p.data, p.proto, &key, &check)
+    t.pieces[key & (PIECES - 1)].key = key
+    t.pieces[key & (PIECES - 1)].until = now + PIECES_SECONDS * <uint64_t>1000000000
+
+
+cdef inline bint pieces_seen(const InFlightTable* t, const Packet* p, uint64_t now) noexcept nogil:
+    """Whether fragments of this datagram have, within the kernel's time for reassembly."""
+    cdef uint64_t key, check
+    inflight_piece_key(p.data, p.proto, &key, &check)
+    return t.pieces[key & (PIECES - 1)].key == key and t.pieces[key & (PIECES - 1)].until > now

@@ -20,10 +20,12 @@ NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 SOL_NETLINK = 270
 NETLINK_EXT_ACK = 11
+NETLINK_ADD_MEMBERSHIP = 1
 NLMSGERR_ATTR_MSG = 1
 
 HEADER = struct.Struct("=IHHII")        # length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")        # length, type
+DUMP_TRIES = 20                 # a table that changes during each of them is an error
 RECEIVE_BYTES = 1 << 18                 # one read; the kernel's dump messages are at most 32 KiB
 
 
@@ -86,6 +88,10 @@ class NetlinkSocket:
     def close(self) -> None:
         self.socket.close()
 
+    def join(self, group: int) -> None:
+        """Receive what the kernel tells this multicast group (its number, not its bit)."""
+        self.socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+
     def send(self, messages: Iterable[tuple[int, int, bytes]]) -> list[int]:
         """(type, flags, body) of each message, all in one datagram.  Returns their sequence numbers."""
         parts, numbers = [], []
@@ -119,7 +125,17 @@ class NetlinkSocket:
             yield from split(data)
 
     def dump(self, kind: int, body: bytes, flags: int = NLM_F_DUMP) -> list[tuple[int, bytes]]:
-        """(type, body) of every answer.  Raises NetlinkError; InterruptedError when the table changed meanwhile: ask again."""
+        """(type, body) of every answer, asked again while the kernel's table changes under the dump.
+
+        Raises NetlinkError; InterruptedError after DUMP_TRIES.
+        """
+        for _ in range(DUMP_TRIES):
+            whole, found = self._dump_once(kind, body, flags)
+            if whole:
+                return found
+        raise InterruptedError("the kernel's table changed during every dump")
+
+    def _dump_once(self, kind: int, body: bytes, flags: int) -> tuple[bool, list[tuple[int, bytes]]]:
         [number] = self.send([(kind, flags, body)])
         found, torn = [], False
         while True:
@@ -130,9 +146,7 @@ class NetlinkSocket:
                 if answer == NLMSG_ERROR and (error := error_of(content)):
                     raise error
                 if answer in (NLMSG_DONE, NLMSG_ERROR):
-                    if torn:
-                        raise InterruptedError("the kernel's table changed during the dump")
-                    return found
+                    return not torn, found
                 found.append((answer, content))
 
 

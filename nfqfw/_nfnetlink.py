@@ -17,6 +17,7 @@ SUBSYSTEM = 10                  # NFNL_SUBSYS_NFTABLES
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
 NEWTABLE, GETTABLE, DELTABLE, NEWCHAIN, GETCHAIN, _, NEWRULE, GETRULE, DELRULE = range(9)
 GETGEN = 16
+CHANGES_GROUP = 7               # NFNLGRP_NFTABLES: every change of a ruleset
 
 Message = tuple[int, int, bytes]
 

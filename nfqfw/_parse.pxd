@@ -153,6 +153,7 @@ cdef inline void parse(Packet* p) noexcept nogil:
     p.proto = p.tos = p.ttl = p.tcp_flags = p.icmp_type = p.icmp_code = 0
     p.thoff = p.fragoff = p.frag_more = p.frag_hdr = p.sport = p.dport = 0
     p.frag_id = p.l3_len = 0
+    p.flow_hash = 0
     if not (parse_ipv4(p) if p.family == IPV4 else parse_ipv6(p)):
         p.flags = BAD_IP
         return

@@ -13,14 +13,14 @@ door is _engine.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._conn cimport CONFIRMED, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
-from nfqfw._conntrack cimport (conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
+from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_release)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
                             defrag_free, defrag_new, defrag_release)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
-from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_take,
-                              inflight_take_oldest, inflight_write)
+from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
+                              inflight_take_oldest, inflight_write, pieces_note, pieces_seen)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
 from nfqfw._packet cimport *
@@ -28,13 +28,13 @@ from nfqfw._parse cimport parse
 from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
                              family_index)
 from nfqfw._record cimport record_packet, trace
-from nfqfw._reject cimport REJECT_SENT, IcmpLimit, reject
+from nfqfw._reject cimport REJECT_SENT, TCP_RESET_V4, TCP_RESET_V6, IcmpLimit, reject
 from nfqfw._rewrite cimport rewrite_finish
 from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
 from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
                            STEP_SECURITY, STEP_SNAT, steps_of)
 from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_NAT,
-                           TRACE_REJECT, TRACE_REWRITE)
+                           TRACE_REJECT)
 
 cdef extern from *:
     """
@@ -70,6 +70,8 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     cdef uint64_t key, check
     cdef InFlight* r
     e.stats.rejects[outcome] += 1
+    if outcome == REJECT_SENT and kind == (TCP_RESET_V4 if p.family == IPV4 else TCP_RESET_V6):
+        conntrack_close(e.conntrack, p.conn, e.c.now)
     if p.trace:
         trace(&e.c, p, TRACE_REJECT, NO_CHAIN, e.c.rule, NO_TEST, outcome)
     if outcome != REJECT_SENT or not (e.attached >> OUTPUT) & 1:
@@ -85,7 +87,9 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     r.own = 1
     r.done = 0
     e.inflight.own_count += 1
-    if p.conn:
+    if p.conn == 0:
+        r.ctinfo = CT_INVALID               # a reply to an UNTRACKED packet is tracked like any other
+    else:
         conntrack_hold(e.conntrack, p.conn)
         r.ctinfo = CT_RELATED_REPLY if direction_of(p.ctinfo) != REPLY else CT_RELATED
 
@@ -144,7 +148,7 @@ cdef bint run_mapping(EngineState* e, Packet* p, const NatInfo* info) noexcept n
     """Bind the end of p's connection that the NAT of this hook changes; NULL: no rule spoke."""
     cdef uint32_t manip = manip_of_hook(e.c.hook)
     cdef uint8_t reason = nat_setup(e.conntrack, p, info, manip, &e.c)
-    if p.trace and info != NULL:
+    if p.trace and info != NULL and not reason:
         trace(&e.c, p, TRACE_NAT, NO_CHAIN, p.conn, NO_TEST, manip)
     return drop(p, reason) if reason else ON
 
@@ -175,7 +179,7 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
     if reason:
         return drop(p, reason)
     if p.trace and p.dirty != dirty:
-        trace(&e.c, p, TRACE_REWRITE, NO_CHAIN, p.conn, NO_TEST, p.dirty)
+        record_packet(&e.c, p, RECORD_PACKET, NO_CHAIN)         # a second one within a walk: what the packet is now
     return ON
 
 
@@ -233,12 +237,21 @@ cdef bint run_hook(EngineState* e, Packet* p, uint8_t hook) noexcept nogil:
     return going
 
 
+cdef inline bint is_link_control(const Packet* p) noexcept nogil:
+    """NDP, MLD or IGMP, which the kernel makes for one link: at POSTROUTING they show in = out, as if routed back (spec/probes.md 2)."""
+    if p.ifin != p.ifout:
+        return False
+    if p.family == IPV4:
+        return p.proto == 2
+    return p.proto == 58 and p.flags & HAS_ICMP and (130 <= p.icmp_type <= 137 or p.icmp_type == 143)
+
+
 cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept nogil:
     """Hooks that a packet seen at p.hook has behind it on its path, one bit each."""
     if p.hook == INPUT or p.hook == FORWARD:
         return 1 << PREROUTING
     if p.hook == POSTROUTING:
-        if not p.ifin or (p.step >> OUTPUT) & 1:        # the kernel's own NDP, MLD and IGMP show in = out here
+        if not p.ifin or (p.step >> OUTPUT) & 1 or is_link_control(p):
             return 1 << OUTPUT
         return (1 << PREROUTING) | (1 << FORWARD)
     return 0
@@ -287,7 +300,7 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
         p.serial = e.serial
         return
     inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
-    if not inflight_take(e.inflight, key, check, False, hook, &r):
+    if not inflight_take(e.inflight, key, check, False, hook, &r) and not (hook == INPUT and take_merged(e, p, &r)):
         if not (hook == OUTPUT and e.inflight.own_count and take_own(e, p, &r)):
             e.serial += 1
             p.serial = e.serial
@@ -304,6 +317,21 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     if r.own:
         e.serial += 1
         p.serial = e.serial
+
+
+cdef inline bint take_merged(EngineState* e, Packet* p, InFlight* r) noexcept nogil:
+    """The records of the fragments that the kernel has merged into this IPv4 datagram: one of them for it, all of them gone."""
+    cdef uint64_t key, check
+    cdef InFlight other
+    if p.family != IPV4:
+        return False
+    inflight_piece_key(p.data, p.proto, &key, &check)
+    if not inflight_take(e.inflight, key, check, False, INPUT, r):
+        return False
+    while inflight_take(e.inflight, key, check, False, INPUT, &other):
+        if other.conn:
+            conntrack_release(e.conntrack, other.conn)
+    return True
 
 
 cdef inline bint take_own(EngineState* e, Packet* p, InFlight* r) noexcept nogil:
@@ -327,8 +355,8 @@ cdef inline bint remember(EngineState* e, Packet* p) noexcept nogil:
     return ON
 
 
-cdef void decide(EngineState* e, Packet* p) noexcept nogil:
-    """A packet or a reassembled datagram at one crossing: sets verdict, reason, dirty."""
+cdef void decide(EngineState* e, Packet* p, bint follow) noexcept nogil:
+    """A packet or a reassembled datagram at one crossing: sets verdict, reason, dirty.  follow: it will cross again as it is."""
     cdef uint32_t mark = p.mark, priority = p.priority
     p.verdict = ACCEPT
     p.reason = REASON_NONE
@@ -346,7 +374,7 @@ cdef void decide(EngineState* e, Packet* p) noexcept nogil:
         p.dirty |= DIRTY_MARK
     if p.priority != priority:
         p.dirty |= DIRTY_PRIORITY
-    if p.verdict == ACCEPT and crosses_again(e, p):
+    if follow and p.verdict == ACCEPT and crosses_again(e, p):
         remember(e, p)
     if p.trace:
         trace(&e.c, p, TRACE_END, NO_CHAIN, p.reason, NO_TEST, p.verdict)
@@ -363,7 +391,7 @@ cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t a
     cdef Fragment* f
     if whole.conn:
         conntrack_hold(e.conntrack, whole.conn)
-    decide(e, whole)
+    decide(e, whole, whole.family == IPV4)      # only IPv4 is merged by the kernel before INPUT
     defrag_release(e.defrag, q, whole, e.outbox, at)
     e.stats.verdicts[whole.verdict] += q.n
     e.stats.drops[whole.reason] += q.n
@@ -390,7 +418,7 @@ cdef void gather(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     if p.trace:
         trace(&e.c, p, TRACE_DEFRAG, NO_CHAIN, NO_CHAIN, NO_TEST, outcome)
     if outcome == FRAG_PASS:
-        decide(e, p)
+        decide(e, p, True)
         let_go(e, p)
     elif outcome >= FRAG_DROP:
         drop(p, <uint8_t>(outcome & 0xff))
@@ -416,7 +444,11 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     if p.flags & IS_FRAGMENT and e.c.program.features[family_index(p.family)] & (NEEDS_CONNTRACK | NEEDS_DEFRAG):
         gather(e, p, at)
         return
-    decide(e, p)
+    if p.family == IPV4 and e.attached & (1 << PREROUTING) and p.hook == INPUT and p.step == 0 and pieces_seen(e.inflight, p, e.c.now):
+        p.step = 1 << PREROUTING
+    decide(e, p, True)
+    if p.flags & IS_FRAGMENT and p.hook == PREROUTING and p.family == IPV4 and p.verdict == ACCEPT:
+        pieces_note(e.inflight, p, e.c.now)
     let_go(e, p)
 
 

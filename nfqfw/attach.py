@@ -4,15 +4,22 @@ Overview: `table inet nfqfw` has one base chain per hook, all with policy accept
 packet, fail closed: with nobody on the queue the kernel drops) or is empty.  PREROUTING and OUTPUT come before the kernel's own
 defragmentation (-400), so that we see original fragments; POSTROUTING after everything.
 
-Life-cycle: bind the queues, then `attach`; `set_hooks` while live adds and removes rules only; `remove_rules`, drain the queues,
-then `remove_table`.  Removing any base chain drops every packet that waits in any queue of the namespace, other programs' too,
+Life-cycle: bind the queues, then `attach`; `set_hooks` while live adds and removes rules only; `detach` removes rules, drains the queues,
+then removes the table.  Removing any base chain drops every packet that waits in any queue of the namespace, other programs' too,
 so that is done last and once.  A killed process leaves the table, which then drops all it diverts; `attach` adopts it.
+
+Others may break it: `nft flush ruleset`, as a restart of the nftables service does, removes our table with all others, and
+everything would pass unjudged.  A `Guard` hears of such changes and puts back what is missing within milliseconds.
 
 Each change is one nfnetlink batch: the kernel does all of it or nothing.  No program is called (shims may stand first in PATH).
 Everything acts on the network namespace of the thread that made the Attachment.
 """
 
 import errno
+import os
+import select
+import socket
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +37,7 @@ HOOKS = {                       # name of hook and chain: number (NF_INET_*), pr
     "OUTPUT": (3, -450),
     "POSTROUTING": (4, 300),
 }
+WAY_OUT = (("PREROUTING", "OUTPUT"), ("INPUT", "FORWARD"), ("POSTROUTING",))      # the order of hooks on a packet's path
 QUEUES_FILE = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 EXPRESSIONS = (nft.xt_nfqueue, nft.nft_queue)   # tried in this order
 NO_EXPRESSION = {errno.ENOENT, errno.EOPNOTSUPP}        # of a rule: the kernel does not know its expression or target
@@ -57,6 +65,8 @@ class Attachment:
         self.queue = queue
         self.queues = queues
         self._socket = _open()
+        self._lock = threading.RLock()          # one user of the socket at a time; the guard repairs between changes
+        self._wanted: frozenset[str] | None = None      # hooks that shall divert; None: not ours to defend
 
     def __enter__(self) -> "Attachment":
         return self
@@ -71,33 +81,57 @@ class Attachment:
     @property
     def hooks(self) -> frozenset[str]:
         """The hooks that divert now, as the kernel says."""
-        return frozenset(rule.chain for rule in nft.rules(self._socket, TABLE) if rule.queue is not None)
+        with self._lock:
+            return frozenset(rule.chain for rule in nft.rules(self._socket, TABLE) if rule.queue is not None)
 
     def set_hooks(self, hooks: Iterable[str]) -> None:
         """Make exactly these hooks divert, in one batch, without touching a base chain: no waiting packet is lost."""
-        wanted, present = _known(hooks), self.hooks
-        self._queueing(lambda expression: [
-            *(nft.flush_chain(TABLE, hook) for hook in HOOKS if hook in present - wanted),
-            *(nft.new_rule(TABLE, hook, expression, COMMENT) for hook in HOOKS if hook in wanted - present),
-        ])
+        wanted = _known(hooks)
+        with self._lock:
+            present = self.hooks
+            self._queueing(lambda expression: [
+                *(nft.flush_chain(TABLE, hook) for hook in HOOKS if hook in present - wanted),
+                *(nft.new_rule(TABLE, hook, expression, COMMENT) for hook in HOOKS if hook in wanted - present),
+            ])
+            self._wanted = wanted
 
-    def remove_rules(self) -> None:
-        """Divert nothing more; packets that wait stay in their queues.  Fine if the table is gone."""
-        if nft.has_table(self._socket, TABLE):
-            self._commit([nft.flush_chain(TABLE, hook) for hook in HOOKS])
+    def repair(self) -> frozenset[str]:
+        """Put back what somebody else removed; the hooks that had not been diverted any more."""
+        with self._lock:
+            missing = (self._wanted or frozenset()) - self.hooks
+            if missing:
+                self._install(self._wanted)
+            return missing
+
+    def remove_rules(self, hooks: Iterable[str] = tuple(HOOKS)) -> None:
+        """Divert these hooks no more; packets that wait stay in their queues.  Fine if the table is gone."""
+        with self._lock:
+            self._wanted = None
+            if nft.has_table(self._socket, TABLE):
+                self._commit([nft.flush_chain(TABLE, hook) for hook in hooks])
 
     def remove_table(self) -> None:
         """Remove the empty table.  The kernel then drops whatever waits in any queue of this namespace."""
         try:
-            self._commit([nft.delete_table(TABLE)])
+            with self._lock:
+                self._wanted = None
+                self._commit([nft.delete_table(TABLE)])
         except NfqfwError as error:
             if not isinstance(error.__cause__, NetlinkError) or error.__cause__.errno != errno.ENOENT:
                 raise
 
     def detach(self, drain: Callable[[], object] = lambda: None) -> None:
-        """Rules off, `drain()` (the caller judges what waits), table off, socket closed."""
+        """Rules off, `drain()` (the caller judges what waits), table off, socket closed.
+
+        From the first hook of a packet's path to the last, each followed by a drain: a packet that waits at PREROUTING still
+        finds FORWARD diverted, where the rule that drops it is.
+        """
+        present = self.hooks
+        for hooks in WAY_OUT:
+            if present.intersection(hooks):
+                self.remove_rules(hooks)
+                drain()
         self.remove_rules()
-        drain()
         self.remove_table()
         self.close()
 
@@ -111,6 +145,7 @@ class Attachment:
             if not _is_other_layout(error) or not nft.has_table(self._socket, TABLE):
                 raise
             self._queueing(lambda expression: [nft.delete_table(TABLE), *_layout(hooks, expression)])
+        self._wanted = hooks
 
     def _queueing(self, batch: Callable[[bytes], list[nft.Message]]) -> None:
         """Commit the batch with the first queueing expression that this kernel knows."""
@@ -129,6 +164,62 @@ class Attachment:
             nft.commit(self._socket, messages)
         except NetlinkError as error:
             raise explain(error) from error
+
+
+class Guard:
+    """A thread that repairs an attachment when another program's change of nf_tables has damaged it.
+
+    on_repair(hooks) is called in that thread after each repair; on_failure(error) when it was not possible, which ends the guard.
+    Packets that crossed between the damage and the repair were not judged: say so.
+    """
+
+    def __init__(self, attachment: Attachment, on_repair: Callable[[frozenset[str]], object],
+                 on_failure: Callable[[NfqfwError], object]):
+        self._attachment = attachment
+        self._on_repair = on_repair
+        self._on_failure = on_failure
+        self._news = _open()
+        self._news.join(nft.CHANGES_GROUP)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, name="nfqfw-guard", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread and wait for it."""
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        self._news.close()
+        os.close(self._stop)
+
+    def _run(self) -> None:
+        waiting = select.poll()
+        for descriptor in (self._news.socket.fileno(), self._stop):
+            waiting.register(descriptor, select.POLLIN)
+        while True:
+            if self._stop in dict(waiting.poll()):
+                return
+            self._drain()
+            try:
+                repaired = self._attachment.repair()
+            except InterruptedError:
+                continue                        # still changing: more news is waiting
+            except NfqfwError as error:
+                return self._on_failure(error)
+            except NetlinkError as error:
+                return self._on_failure(explain(error))
+            if repaired:
+                self._on_repair(repaired)
+
+    def _drain(self) -> None:
+        """What the news says does not matter, the kernel is asked; and lost news (ENOBUFS) is news too."""
+        while True:
+            try:
+                self._news.socket.recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
 
 
 def attach(hooks: Iterable[str], queue: int = 0, queues: int = 1) -> Attachment:

@@ -41,18 +41,18 @@ class Told:
     """What one packet of the capture caused: fates (its own, or of packets that waited for it), lines of LOG and trace."""
     captured: Captured
     fates: list[Fate] = field(default_factory=list)
-    lines: list[tuple[str, list[str]]] = field(default_factory=list)    # ("log" | "trace", lines)
+    lines: list[tuple[str, list]] = field(default_factory=list)         # ("log" | "trace", lines, or dicts with as_data)
 
 
 class Replay:
     """One capture through one ruleset.
 
     host: facts that choose the hooks; None = everything is forwarded.  exact: show the engine every hook, not only those that a
-    live firewall would divert for this ruleset.
+    live firewall would divert for this ruleset.  as_data: traced walks as dicts instead of lines.
     """
 
     def __init__(self, rulesets: list, host: Host | None = None, interfaces: tuple[str, str] = ("", ""),
-                 trace: bool = False, exact: bool = False) -> None:
+                 trace: bool = False, exact: bool = False, as_data: bool = False) -> None:
         self.rulesets = rulesets
         self.program = compile_rulesets(rulesets)
         known = host if host is not None else Host.offline({name: [] for name in dict.fromkeys(interfaces) if name})
@@ -66,7 +66,7 @@ class Replay:
         self.engine.set_attached(hook_mask(hooks))
         ways = tuple(known.index(name) or 0 if name else 0 for name in interfaces)
         self.queue = OfflineQueue(Feed(self.engine), Router(host, ways), hooks, on_crossing=self._crossed, on_end=self._ended)
-        self.reporter = Reporter(self.names)
+        self.reporter = Reporter(self.names, as_data)
         self.reporter.add_program(self.program)
         self.verdicts: Counter[str] = Counter()
         self._reasons: dict[int, str] = {}

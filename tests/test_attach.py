@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -117,6 +118,16 @@ def test_detach_drains_between_rules_and_table(lab, firewall):
     assert listing(firewall) == ""
 
 
+def test_detach_leaves_no_packet_between_two_hooks(lab, firewall):
+    """What waits at PREROUTING when the detaching begins is still queued at FORWARD and POSTROUTING."""
+    with TinyQueue() as queue:
+        attached = attach.attach(["PREROUTING", "FORWARD", "POSTROUTING"])
+        send_udp(lab)
+        seen = []
+        attached.detach(lambda: seen.append((queue.accept(1), attached.hooks)))
+    assert seen == [([PREROUTING], {"FORWARD", "POSTROUTING"}), ([FORWARD], {"POSTROUTING"}), ([POSTROUTING], frozenset())]
+
+
 def test_a_killed_process_leaves_the_table_and_the_next_adopts_it(firewall):
     code = ("import os, signal; from nfqfw import attach; attach.attach(['FORWARD', 'INPUT'], 2, 2);"
             "os.kill(os.getpid(), signal.SIGKILL)")
@@ -212,3 +223,55 @@ def test_without_capability_the_error_says_so(firewall):
 @pytest.mark.parametrize("number", [1, 93, 95, 22])
 def test_every_refusal_has_a_fix(number):
     assert attach.explain(NetlinkError(number)).fix
+
+
+class TestGuard:
+    @pytest.fixture
+    def guarded(self, firewall):
+        """(attachment of FORWARD and INPUT, events: repaired hooks and errors, a threading.Event per entry)."""
+        seen, happened = [], threading.Event()
+
+        def note(what):
+            seen.append(what)
+            happened.set()
+
+        with attach.attach(["FORWARD", "INPUT"], 4) as attached:
+            guard = attach.Guard(attached, note, note)
+            yield attached, seen, happened
+            guard.close()
+
+    @pytest.mark.parametrize("damage, lost", [
+        ("flush ruleset", {"FORWARD", "INPUT"}),
+        ("delete table inet nfqfw", {"FORWARD", "INPUT"}),
+        ("flush chain inet nfqfw INPUT", {"INPUT"}),
+        ("flush table inet nfqfw; delete chain inet nfqfw FORWARD", {"FORWARD", "INPUT"}),
+    ])
+    def test_damage_is_repaired(self, firewall, guarded, damage, lost):
+        attached, seen, happened = guarded
+        firewall.run(["nft", damage], check=True)
+        assert happened.wait(2)
+        assert attached.hooks == {"FORWARD", "INPUT"}
+        assert frozenset().union(*seen) == lost
+        assert listing(firewall).count("policy accept") == 5
+
+    def test_changes_elsewhere_and_our_own_are_no_damage(self, firewall, guarded):
+        attached, seen, happened = guarded
+        firewall.run(["nft", "add table inet other"], check=True)
+        attached.set_hooks(["OUTPUT"])
+        firewall.run(["nft", "delete table inet other"], check=True)
+        assert not happened.wait(0.2)
+        assert attached.hooks == {"OUTPUT"}
+
+    def test_after_detach_nothing_comes_back(self, firewall, guarded):
+        attached, seen, happened = guarded
+        attached.remove_rules()
+        attached.remove_table()
+        assert not happened.wait(0.2)
+        assert listing(firewall) == ""
+
+    def test_a_repair_that_fails_is_told(self, firewall, guarded, monkeypatch):
+        attached, seen, happened = guarded
+        monkeypatch.setattr(attach, "EXPRESSIONS", ())
+        firewall.run(["nft", "flush ruleset"], check=True)
+        assert happened.wait(2)
+        assert isinstance(seen[0], NfqfwError)

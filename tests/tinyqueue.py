@@ -7,6 +7,7 @@ from nfqfw._netlink import NLM_F_ACK, NetlinkSocket, attribute, attributes, spli
 NETLINK_NETFILTER, SUBSYSTEM = 12, 3
 PACKET, VERDICT, CONFIG = (SUBSYSTEM << 8 | kind for kind in range(3))
 DROP, ACCEPT = 0, 1
+HOP_BY_HOP = 0                  # next header of an IPv6 multicast listener report
 
 
 class TinyQueue:
@@ -28,14 +29,20 @@ class TinyQueue:
         self._socket.batch([(CONFIG, NLM_F_ACK, struct.pack(">BBH", 0, 0, self.number) + content)])
 
     def next(self, timeout: float = 2) -> tuple[int, int, bytes]:
-        """(id, hook number, layer-3 bytes) of the next packet.  Raises TimeoutError."""
+        """(id, hook number, layer-3 bytes) of the next packet; multicast listener reports are accepted and skipped.
+
+        Raises TimeoutError.
+        """
         self._socket.socket.settimeout(timeout)
         while True:
             for kind, _, _, body in split(self._socket.socket.recv(1 << 17)):
                 if kind == PACKET:
                     values = dict(attributes(body, 4))
                     number, _, hook = struct.unpack_from(">IHB", values[1])
-                    return number, hook, values.get(10, b"")
+                    data = values.get(10, b"")
+                    if data[0] >> 4 != 6 or data[6] != HOP_BY_HOP:      # the kernel sends reports when it likes
+                        return number, hook, data
+                    self.verdict(number)
 
     def verdict(self, number: int, verdict: int = ACCEPT) -> None:
         self._socket.send([(VERDICT, 0, struct.pack(">BBH", 0, 0, self.number) + attribute(2, struct.pack(">II", verdict, number)))])

@@ -36,7 +36,7 @@ def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | No
     rulesets = load(rules, rules6)
     if not (snapshot or ifin or ifout) and names_interfaces(rulesets):
         click.echo("nfqfw: note: the ruleset names interfaces and the capture has none: give --host, or --in and --out", err=True)
-    replay = Replay(rulesets, Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace, exact)
+    replay = Replay(rulesets, Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace, exact, as_json)
     try:
         with Capture(capture) as packets:
             for told in replay.run(packets):
@@ -80,7 +80,7 @@ def as_data(told) -> dict:
     item["fates"] = [{"packet": f.number or "reply", "summary": str(f.summary), "verdict": f.verdict, "hook": f.hook, "reason": f.reason}
                      for f in told.fates]
     for kind, lines in told.lines:
-        item.setdefault(kind, []).append("\n".join(lines))
+        item.setdefault(kind, []).extend(lines)
     return item
 
 

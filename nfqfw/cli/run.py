@@ -19,7 +19,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--queue", type=click.IntRange(0, 65535), default=0, show_default=True, help="Number of the first NFQUEUE.")
 @click.option("--queues", type=click.IntRange(1, 64), default=1, show_default=True, help="Queues, one thread each.")
 @click.option("--transport", type=click.Choice(["nfnetlink", "netfilterqueue"]), default="nfnetlink", show_default=True,
-              help="How packets are read: nfqfw's own, or the NetfilterQueue package (packets up to 4,016 bytes, no GSO).")
+              help="How packets are read: nfqfw's own, or the NetfilterQueue package (packets up to 3,840 bytes, no GSO).")
 @click.option("--exact", is_flag=True, help="Divert every hook, not only those that the ruleset needs.")
 @click.option("--trace", is_flag=True, help="Print every packet's walk: rules, the predicate that failed, verdict.")
 @click.option("--check", "check_only", is_flag=True, help="Load the rules, say what is wrong, and end; needs no root.")

@@ -7,10 +7,10 @@ import ipaddress
 import struct
 from dataclasses import dataclass, field
 
-from nfqfw.conntrack import tcp
+from nfqfw.conntrack import sctp, tcp
 
 RECORD = struct.Struct(
-    "<IHHQIIQQIIIHH"            # size kind pad wall timeout portid start stop number master use helper pad
+    "<IHHQIIQQIIIHHII"          # size kind pad wall timeout portid start stop number master use helper pad vtag[2]
     "IIIIBBBBHH4s4s4s4sHHHHIIII"    # ConnHot
     "16s16s16s16sQQQQQQ"        # ConnAddr6 src[2] dst[2], packets[2] bytes[2], labels[2]
 )
@@ -18,9 +18,6 @@ RECORD = struct.Struct(
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, DYING = 1, 2, 4, 8, 16, 32, 512
 FLAG_ACCT, FLAG_HIDDEN, FLAG_RELATED = 1, 4, 16
 KINDS = {0: None, 1: "NEW", 2: "UPDATE", 3: "DESTROY"}
-SCTP_STATES = ("NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
-               "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT")
-NO_PORTS = frozenset()
 PORT_PROTOCOLS = frozenset({6, 17, 132, 136})
 
 
@@ -73,11 +70,11 @@ class Entry:
         """TCP and SCTP: name of the state as listings print it; else None."""
         if self.proto == 6:
             return tcp.STATES[self.state]
-        return SCTP_STATES[self.state] if self.proto == 132 else None
+        return sctp.STATES[self.state] if self.proto == 132 else None
 
     @classmethod
     def unpack(cls, record: bytes) -> "Entry":
-        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, _,
+        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, _, vtag0, vtag1,
          _, _, status, mark, family, proto, state, flags, zone0, zone1, src0, src1, dst0, dst1,
          sport0, sport1, dport0, dport1, ident, _, _, _,
          src60, src61, dst60, dst61, packets0, packets1, bytes0, bytes1, labels0, labels1) = RECORD.unpack(record[:RECORD.size])
@@ -87,7 +84,7 @@ class Entry:
             original=Side(address(src0 if four else src60), address(dst0 if four else dst60), sport0, dport0, zone0, packets0, bytes0),
             reply=Side(address(src1 if four else src61), address(dst1 if four else dst61), sport1, dport1, zone1, packets1, bytes1),
             acct=bool(flags & FLAG_ACCT), labels=labels0 | labels1 << 64, use=use, master=master, start_ns=start, stop_ns=stop,
-            kind=KINDS.get(kind), wall_ns=wall, portid=portid, flags=flags, extra={"helper": helper} if helper else {},
+            kind=KINDS.get(kind), wall_ns=wall, portid=portid, flags=flags, extra={"vtag": (vtag0, vtag1)} if proto == 132 else {},
         )
 
 

@@ -11,7 +11,7 @@ from nfqfw._checksum cimport fold, sum_bytes
 from nfqfw._conn cimport Tuple
 from nfqfw._conntrack cimport Conntrack
 from nfqfw._packet cimport IPV4, Packet, be16, destination, has, l4_len, source
-from nfqfw.conntrack.simple cimport ICMP_TYPES
+from nfqfw.conntrack.simple cimport GRE_PPP, ICMP_TYPES
 from nfqfw.conntrack.track cimport transport_sum, verifiable
 from nfqfw.conntrack.tuple cimport PROTO_GRE, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, PROTO_SCTP, inverse, transport_key
 
@@ -34,18 +34,16 @@ cdef inline bint is_untracked6(uint8_t kind) noexcept nogil:
 
 
 cdef inline uint32_t redirected_header(const Packet* p) noexcept nogil:
-    """Offset of the packet quoted by an IPv6 redirect, 0 = none.  Only a neighbour may redirect (RFC 4861 8.1)."""
-    cdef uint32_t at = p.thoff + 40, size
-    cdef const uint8_t* from_ = source(p)
-    if p.ttl != 255 or from_[0] != 0xfe or (from_[1] & 0xc0) != 0x80:
+    """Offset of the packet quoted by an IPv6 redirect, 0 = none.  Only a neighbour may redirect (RFC 4861 8.1).
+
+    Seen on Linux 6.18: the quoted packet must be the first option.
+    """
+    cdef uint32_t at = p.thoff + 40
+    cdef const uint8_t* sender = source(p)
+    if p.ttl != 255 or sender[0] != 0xfe or (sender[1] & 0xc0) != 0x80:
         return 0
-    while has(p, at, 8):
-        size = <uint32_t>p.data[at + 1] * 8
-        if size == 0:
-            return 0
-        if p.data[at] == OPTION_REDIRECTED:
-            return at + 8
-        at += size
+    if has(p, at, 8) and p.data[at] == OPTION_REDIRECTED and p.data[at + 1] != 0:
+        return at + 8
     return 0
 
 
@@ -89,8 +87,8 @@ cdef inline bint inner_transport(const Packet* p, uint32_t at, uint8_t proto, Tu
     cdef uint32_t n = p.len - at if p.len > at else 0
     out.proto = proto
     if proto == PROTO_GRE:
-        if n >= 4 and (h[1] & 7) == 1:
-            if n < 8 or be16(h + 2) != 0x880b:
+        if n >= 8 and (h[1] & 7) == 1:
+            if be16(h + 2) != GRE_PPP:
                 return False
             out.dport = be16(h + 6)
         return True
@@ -103,7 +101,7 @@ cdef inline bint inner_tuple4(const Packet* p, uint32_t at, Tuple* out) noexcept
     if not has(p, at, 20):
         return False
     size = (h[0] & 15) * 4
-    if (h[0] >> 4) != 4 or size < 20 or be16(h + 6) & 0x1fff:
+    if be16(h + 6) & 0x1fff:                # version and a too small IHL are not looked at, as in the kernel
         return False
     memcpy(out.src, h + 12, 4)
     memcpy(out.dst, h + 16, 4)
@@ -114,7 +112,7 @@ cdef inline bint inner_tuple6(const Packet* p, uint32_t at, Tuple* out) noexcept
     cdef const uint8_t* h = p.data + at
     cdef uint8_t header
     cdef uint32_t n
-    if not has(p, at, 40) or (h[0] >> 4) != 6:
+    if not has(p, at, 40):
         return False
     memcpy(out.src, h + 8, 16)
     memcpy(out.dst, h + 24, 16)

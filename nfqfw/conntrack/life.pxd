@@ -8,10 +8,10 @@ an entry that ended while it waited in a queue still reads the mark and status t
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from nfqfw._atomic cimport add32, fence, load32, lock, store32, unlock
-from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_TWO, DYING, ORIGINAL, REPLY, TICKS,
+from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_LABELS, CONN_TWO, DYING, ORIGINAL, REPLY, TICKS,
                           ConnAcct, ConnAddr6, ConnHot, ConnLabels, Tuple, is_expired, read_tuple, ticks)
 from nfqfw._conntrack cimport (BUCKET_SLOTS, EVENT_DESTROY, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
                                T_TIMESTAMP, Bucket, ConnRecord, Conntrack)
@@ -19,7 +19,7 @@ from nfqfw._ring cimport ring_commit, ring_reserve
 from nfqfw.conntrack.index cimport bucket_lock, index_put, index_remove, next_bucket
 from nfqfw.conntrack.tcp cimport closing
 from nfqfw.conntrack.track cimport count
-from nfqfw.conntrack.tuple cimport PROTO_TCP, hash_tuple
+from nfqfw.conntrack.tuple cimport PROTO_SCTP, PROTO_TCP, hash_tuple
 
 
 cdef enum:
@@ -55,7 +55,10 @@ cdef inline void fill_record(Conntrack* t, uint32_t i, uint16_t kind, ConnRecord
         r.addr6 = t.table.addr6[i]
     if c.flags & CONN_ACCT:
         r.acct = t.table.acct[i]
-    r.labels = t.table.labels[i]
+    if c.flags & CONN_LABELS:
+        r.labels = t.table.labels[i]
+    if c.proto == PROTO_SCTP:
+        memcpy(r.vtag, &t.table.window[i], 8)
     if kind == EVENT_DESTROY and r.start_wall_ns:
         r.stop_wall_ns = r.wall_ns
 

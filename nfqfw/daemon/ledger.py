@@ -40,7 +40,13 @@ class Ledger:
         number = self.numbers.get(id(owner))
         if number is not None:
             return total[number]
-        return self.parked[id(owner)][1] if id(owner) in self.parked else (owner.packets, owner.bytes)
+        if id(owner) in self.parked:
+            return self.parked[id(owner)][1]
+        predecessor = getattr(owner, "continues", None)         # -E made a new rule of it
+        if predecessor is None:
+            return owner.packets, owner.bytes
+        owner.continues = None                                  # told once; do not keep a chain of old rules alive
+        return self.carried(predecessor, total)
 
     def total(self, live: Sequence[Count]) -> list[Count]:
         """Base + live, by counter number."""

@@ -10,7 +10,8 @@ Life-cycle.
     stop    diversion off, what waits is judged, table off, threads ended, queues closed
 Without `stop` (a kill) the table stays and the kernel drops what it diverts: fail closed.
 
-Housekeeping.  A thread calls `housekeeping` (expiry, ...) once a second and hands log and trace records to `on_records`.
+Housekeeping.  A thread calls `housekeeping` (expiry, ...) once a second, reads what the kernel dropped before our queues, and
+hands log and trace records to `on_records`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from nfqfw import attach
 from nfqfw.errors import NfqfwError
-from nfqfw.limits import DRAIN_SECONDS, PAYLOAD_BYTES, RECORDS_SECONDS, SWAP_SECONDS
+from nfqfw.limits import DRAIN_SECONDS, PAYLOAD_BYTES, QUEUE_LENGTH, RECORDS_SECONDS, SWAP_SECONDS
 
 HOUSEKEEPING_SECONDS = 1.0
 WHOLE_PACKET = frozenset(("rewrites", "payload", "nat"))    # features of a Program that need every byte of a packet
@@ -30,19 +31,28 @@ TOTALS = ("packets", "bytes", "batches", "accepted", "dropped", "queued", "held"
           "enobufs", "malformed", "verdict_retries", "verdicts_lost", "reject_sent", "reject_failed", "reject_send_full")
 
 
-def nfnetlink(number: int, index: int, copy_range: int):
+def nfnetlink(number: int, index: int, copy_range: int, length: int):
     from nfqfw.queue._nfnetlink import Queue
 
-    return Queue(number, index=index, copy_range=copy_range, uid_gid=True)
+    return Queue(number, index=index, copy_range=copy_range, length=length, uid_gid=True)
 
 
-def netfilterqueue(number: int, index: int, copy_range: int):
+def netfilterqueue(number: int, index: int, copy_range: int, length: int):
     from nfqfw.queue.netfilterqueue import Queue
 
-    return Queue(number, index=index, copy_range=copy_range)
+    return Queue(number, index=index, copy_range=copy_range, length=length)
 
 
 TRANSPORTS: dict[str, Callable] = {"nfnetlink": nfnetlink, "netfilterqueue": netfilterqueue}
+
+
+def notices(transport: str, largest_mtu: int) -> list[str]:
+    """What a user should know about this transport on a host with interfaces of this MTU, one line each."""
+    if transport != "netfilterqueue":
+        return []
+    from nfqfw.queue.netfilterqueue import limits
+
+    return limits(largest_mtu)
 
 
 def hook_bits(hooks: Iterable[str]) -> int:
@@ -63,12 +73,14 @@ class Worker:
     """Queue threads over `engines`, one each, on queues `queue`, `queue` + 1, …
 
     An engine has door(), load(loaded), set_attached(bits), and may have take_records().  transport: a name of TRANSPORTS.
-    on_records(engine number, list of records) is called from the housekeeping thread.
+    length: packets that may wait in each queue; the kernel drops more (`queue_dropped`).
+    on_records(engine number, list of records) is called from the housekeeping thread, on_warning(text) from the guard's.
     """
 
     def __init__(self, engines: Sequence, *, queue: int = 0, transport: str = "nfnetlink", copy_range: int = PAYLOAD_BYTES,
-                 housekeeping: Callable[[], object] | None = None,
-                 on_records: Callable[[int, list], object] | None = None):
+                 length: int = QUEUE_LENGTH, housekeeping: Callable[[], object] | None = None,
+                 on_records: Callable[[int, list], object] | None = None,
+                 on_warning: Callable[[str], object] = lambda text: None):
         if transport not in TRANSPORTS:
             raise NfqfwError(f"unknown transport '{transport}'", f"choose one of {', '.join(TRANSPORTS)}")
         self.engines = list(engines)
@@ -79,13 +91,17 @@ class Worker:
         self.attachment: attach.Attachment | None = None
         self.hooks: frozenset[str] = frozenset()
         self._copy_range = copy_range
+        self._length = length
         self._housekeeping = housekeeping
         self._on_records = on_records
+        self._on_warning = on_warning
+        self._guard: attach.Guard | None = None
         self._stopping = threading.Event()
         self._control = threading.Lock()            # one load or stop at a time
         self._queues: list = []
         self._threads: list[threading.Thread] = []
         self._last: dict = {}
+        self._kernel = {"queue_dropped": 0, "waiting": 0}
 
     # ---- life-cycle ---------------------------------------------------------------------------------------------------
 
@@ -94,15 +110,14 @@ class Worker:
         hooks = frozenset(hooks)
         try:
             for index, engine in enumerate(self.engines):
-                queue = TRANSPORTS[self.transport](self.queue + index, index, self._copy_range)
+                queue = TRANSPORTS[self.transport](self.queue + index, index, self._copy_range, self._length)
                 self._queues.append(queue)
                 queue.open()
                 queue.use(engine)
                 engine.set_attached(hook_bits(hooks))
             for number, queue in enumerate(self._queues):
                 self._spawn(f"nfqfw-queue-{self.queue + number}", self._run, queue)
-            if self._housekeeping or self._on_records:
-                self._spawn("nfqfw-housekeeping", self._keep_house)
+            self._spawn("nfqfw-housekeeping", self._keep_house)
             self._divert(hooks)
         except BaseException:
             self._end_threads()
@@ -114,6 +129,9 @@ class Worker:
         with self._control:
             if self._queues:
                 self.ready.clear()
+                if self._guard is not None:
+                    self._guard.close()
+                    self._guard = None
                 if self.attachment is not None:
                     self.attachment.detach(self._drain)
                     self.attachment = None
@@ -154,6 +172,12 @@ class Worker:
         for engine in self.engines:
             engine.set_host(block)
 
+    def set_copy_range(self, size: int) -> None:
+        """Bytes of each packet to copy from now on; after a change of the largest MTU."""
+        with self._control:
+            if size != self._copy_range:
+                self._set_copy_range(size)
+
     def pass_boundary(self) -> None:
         """Wait until every queue thread has passed a batch boundary or sleeps (design.md must 5)."""
         with self._control:
@@ -180,21 +204,33 @@ class Worker:
             if not hooks:
                 return
             self.attachment = attach.attach(hooks, self.queue, len(self._queues))
+            self._guard = attach.Guard(self.attachment, self._repaired, self._fail)
         else:
             self.attachment.set_hooks(hooks)
         self.hooks = hooks
 
+    def _repaired(self, hooks: frozenset[str]) -> None:
+        self._on_warning(f"another program removed our diversion from {', '.join(sorted(hooks))}; it is back, but packets between passed "
+                         "unjudged, and packets that waited were dropped by the kernel")
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self.ready.clear()
+
     # ---- totals -------------------------------------------------------------------------------------------------------
 
     def totals(self) -> dict:
-        """Sums over all queues since `start`: TOTALS, `errors` of the kernel by errno, `reasons` of our own drops."""
+        """Sums over all queues since `start`: TOTALS, `errors` of the kernel by errno, `reasons` of our own drops.
+
+        `queue_dropped` (a queue was full) and `waiting` are the kernel's, at most a second old.
+        """
         if not self._queues:
             return self._last
         statistics = [queue.statistics() for queue in self._queues]
         totals: dict = {name: sum(one.get(name, 0) for one in statistics) for name in TOTALS}
         for name in ("errors", "reasons"):
             totals[name] = dict(sum((Counter(one[name]) for one in statistics), Counter()))
-        return totals
+        return totals | self._kernel
 
     # ---- threads ------------------------------------------------------------------------------------------------------
 
@@ -209,17 +245,26 @@ class Worker:
             if not self._stopping.is_set():
                 raise RuntimeError("the loop of a queue ended by itself")
         except BaseException as error:
-            self.failure = self.failure or error
-            self.ready.clear()
+            self._fail(error)
 
     def _keep_house(self) -> None:
         due = time.monotonic() + HOUSEKEEPING_SECONDS
         while not self._stopping.wait(RECORDS_SECONDS if self._on_records else HOUSEKEEPING_SECONDS):
             self._hand_records()
-            if self._housekeeping and time.monotonic() >= due:
-                self._housekeeping()
+            if time.monotonic() >= due:
+                self._ask_kernel()
+                if self._housekeeping:
+                    self._housekeeping()
                 due = time.monotonic() + HOUSEKEEPING_SECONDS
         self._hand_records()
+        self._ask_kernel()
+
+    def _ask_kernel(self) -> None:
+        """This thread was started in the namespace of `start`, and so reads that namespace's table."""
+        ours = range(self.queue, self.queue + len(self.engines))
+        lines = [line for number, line in attach.queue_owners().items() if number in ours]
+        self._kernel = {"queue_dropped": sum(line.queue_dropped for line in lines),
+                        "waiting": sum(line.waiting for line in lines)}
 
     def _hand_records(self) -> None:
         if self._on_records:

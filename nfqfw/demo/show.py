@@ -10,7 +10,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from nfqfw.errors import NfqfwError
 
 START_SECONDS = 20.0            # nfqfw run must say that it filters within this time
 STOP_SECONDS = 20.0             # and end within this time after SIGINT
+LINES_KEPT = 50
 READY = "nfqfw: filtering"      # how the line begins by which `nfqfw run` says so
 
 
@@ -68,6 +71,8 @@ class NfqfwFirewall:
     def __init__(self, host) -> None:
         self.host = host
         self.process: subprocess.Popen | None = None
+        self.said: deque[str] = deque(maxlen=LINES_KEPT)        # latest lines of its standard error: LOG rules, complaints
+        self.reader: threading.Thread | None = None
 
     def start(self) -> None:
         argv = [sys.executable, "-m", "nfqfw", "run", str(ruleset(4)), "--rules6", str(ruleset(6)), "--json"]
@@ -79,17 +84,26 @@ class NfqfwFirewall:
             self.process.kill()
             raise NfqfwError("nfqfw did not start in the demo's firewall:\n  " + (said.strip() or "it said nothing").replace("\n", "\n  "),
                              "nfqfw doctor says what this machine lacks")
+        self.reader = threading.Thread(target=self.read, name="demo-stderr", daemon=True)
+        self.reader.start()
+
+    def read(self) -> None:
+        """Nobody may wait for us to read: a full pipe would stop the one who logs."""
+        for line in self.process.stderr:
+            self.said.append(line)
 
     def finish(self) -> dict:
         """Stop it as Ctrl-C would; its totals."""
         self.process.send_signal(signal.SIGINT)
-        try:
-            out, errors = self.process.communicate(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise NfqfwError(f"nfqfw run did not end within {STOP_SECONDS:.0f} s of SIGINT") from None
-        if self.process.returncode != 0:
-            raise NfqfwError(f"nfqfw run ended with {self.process.returncode}: {errors.strip()}")
+        watchdog = threading.Timer(STOP_SECONDS, self.process.kill)
+        watchdog.start()
+        out = self.process.stdout.read()
+        code = self.process.wait()
+        watchdog.cancel()
+        self.reader.join(1)
+        if code != 0:
+            why = f"did not end within {STOP_SECONDS:.0f} s" if code == -signal.SIGKILL else f"ended with {code}"
+            raise NfqfwError(f"nfqfw run {why}:\n  " + "  ".join(self.said).strip())
         return json.loads(out)
 
 

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from nfqfw._packet cimport HAS_TCP, LATER_FRAGMENT, Packet, has
+from nfqfw._packet cimport HAS_TCP, IPV4, LATER_FRAGMENT, Packet, has
 from nfqfw._program cimport Context
 
 
@@ -51,7 +51,7 @@ cdef inline bint has_tcp_option(Packet* p, uint8_t wanted, bint invert, Context*
 
 cdef inline bint m_tcp(Packet* p, const TcpInfo* info, Context* c) noexcept nogil:
     if p.flags & LATER_FRAGMENT:
-        if p.fragoff == 1:              # would overwrite the flags of the first fragment: RFC 3128
+        if p.fragoff == 1 and p.family == IPV4:     # would overwrite the first's flags: RFC 3128; IPv6 counts bytes, never 1
             c.hotdrop = 1
         return False
     if not (p.flags & HAS_TCP):

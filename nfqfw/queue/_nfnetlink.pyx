@@ -18,7 +18,7 @@ stale verdict would hit a new packet (spec/nfqueue.md 4).
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset, strerror
+from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from nfqfw._outbox cimport EngineDoor, Released
@@ -388,6 +388,19 @@ cdef class Queue:
             loop_run(q)
             c.store32(&q.blocked, 1)
         self.running = 0
+
+    def inject(self, const uint8_t[::1] datagram not None):
+        """Take a datagram as if the kernel had sent it: for tests and fuzzers, which need no queue.  Not while it runs."""
+        cdef Loop* q = self.loop
+        cdef uint32_t n = <uint32_t>len(datagram)
+        if self.running or q.door.batch == NULL or n > BUFFER_BYTES:
+            raise ValueError("queue is running, has no engine, or the datagram is too long")
+        if n:
+            memcpy(q.buffers, &datagram[0], n)
+        q.messages[0].msg_len = n
+        q.messages[0].msg_hdr.msg_flags = 0
+        with nogil:
+            take(q, 1)
 
     def stop(self):
         """Make `run` return at the next batch boundary.  Any thread; also before `run`."""

@@ -3,8 +3,10 @@
 Its price, measured in bench/: about twice the CPU per packet, no super-packets, and it needs the GIL for every packet.
 Its limits, none of which is passed over in silence (`limits` says them before, `statistics` counts them):
 
-- Of a packet longer than 4,016 bytes it delivers only that much, without saying so; the IP header tells.  Such a packet
+- Of a packet longer than 3,840 bytes it delivers only that much, without saying so; the IP header tells.  Such a packet
   is judged as a cut one: what needs no more bytes holds, a rule that must rewrite it drops it as `truncated`.
+  (The package names 4,016, its buffer less 80 bytes of attributes.  There can be more of them, time stamps for one, which
+  any program of the host switches on for all: the message is then cut, not understood, and its packet waits for ever.)
 - Verdicts carry no priority (CLASSIFY) and cannot hand a packet to another queue: counted, the latter dropped.
 - No owner of the sending socket (`-m owner` does not match).
 - The kernel cuts super-packets into segments before it queues them.

@@ -9,16 +9,20 @@ from collections.abc import Iterator
 from nfqfw.compile import Program
 from nfqfw.report.logtext import Facts, log_line
 from nfqfw.report.records import LOG, PacketFacts, decode
-from nfqfw.report.trace import Collector, Names, Places, Walk, render
+from nfqfw.report.trace import Collector, Names, Places, Walk, as_data, render
 
 GENERATIONS_KEPT = 8                # a record older than so many reloads is not rendered
 
 
 class Reporter:
-    """One per engine: serial numbers of packets are unique within one engine only.  names(ifindex) -> interface name."""
+    """One per engine: serial numbers of packets are unique within one engine only.
 
-    def __init__(self, names: Names) -> None:
+    names(ifindex) -> interface name.  as_data: walks as plain dicts instead of lines.
+    """
+
+    def __init__(self, names: Names, as_data: bool = False) -> None:
         self.names = names
+        self.as_data = as_data
         self.programs: dict[int, Places] = {}
         self.collector = Collector()
 
@@ -28,8 +32,8 @@ class Reporter:
         while len(self.programs) > GENERATIONS_KEPT:
             del self.programs[min(self.programs)]
 
-    def feed(self, record: bytes) -> Iterator[tuple[str, list[str]]]:
-        """("log", [line]) for a LOG record, ("trace", lines) for the record that ends a walk."""
+    def feed(self, record: bytes) -> Iterator[tuple[str, list]]:
+        """("log", [line]) for a LOG record, ("trace", lines or [dict]) for the record that ends a walk."""
         item = decode(record)
         if item is None:
             return
@@ -40,8 +44,10 @@ class Reporter:
         if walk is not None:
             yield "trace", self.walk(walk)
 
-    def walk(self, walk: Walk) -> list[str]:
+    def walk(self, walk: Walk) -> list:
         places = self.programs.get(walk.events[-1].generation)
+        if places and self.as_data:
+            return [as_data(walk, places, self.names)]
         return render(walk, places, self.names) if places else ["(a packet judged by a ruleset that has been replaced since)"]
 
     def log(self, item: PacketFacts) -> str:

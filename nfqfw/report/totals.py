@@ -11,6 +11,11 @@ from nfqfw.rules.model import Ruleset
 from nfqfw.rules.saving import rule_text
 
 IP_VERSION = {2: 4, 10: 6}
+TRANSPORT_LOSSES = (            # names of Worker.totals() that a user must hear of
+    ("queue_dropped", "dropped by the kernel, queue full"), ("user_dropped", "dropped by the kernel, receive buffer full"),
+    ("verdicts_lost", "verdicts that could not be sent"), ("malformed", "queue messages that could not be read"),
+    ("reject_send_full", "REJECT replies dropped, send buffer full"), ("reject_failed", "REJECT replies that could not be sent"),
+)
 Counts = Mapping[int, tuple[int, int]]          # id() of a Rule or PolicyCount -> (packets, bytes)
 
 
@@ -53,6 +58,8 @@ def text(data: dict) -> str:
              f"{stats.get('accepted', 0)} accepted, {stats.get('dropped', 0)} dropped"]
     lines += [f"  dropped by nfqfw, {reason}: {n}" for reason, n in sorted(stats.get("drops", {}).items()) if n and reason != "rejected"]
     lines += [f"  {name.replace('_', ' ')}: {stats[name]}" for name in ("records_dropped", "reject_outbox_full") if stats.get(name)]
+    transport = stats.get("transport", {})
+    lines += [f"  {what}: {transport[name]}" for name, what in TRANSPORT_LOSSES if transport.get(name)]
     hit = [rule for rule in data["rules"] if rule["packets"]]
     if hit:
         lines.append(f"{'packets':>10} {'bytes':>12}  rule (of {len(data['rules'])}, those that packets met)")

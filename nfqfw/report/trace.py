@@ -37,14 +37,14 @@ Names = Callable[[int], str]        # ifindex -> interface name
 
 @dataclass(slots=True)
 class Walk:
-    """One packet on its way: its first record and what happened, in order."""
+    """One packet on its way: its first record and what happened, in order.  A PacketFacts among the events: NAT changed it to that."""
     packet: PacketFacts | None
-    events: list[TraceEvent] = field(default_factory=list)
+    events: list[TraceEvent | PacketFacts] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
         last = self.events[-1] if self.events else None
-        return VERDICTS.get(last.value, str(last.value)) if last is not None and last.event == "end" else "?"
+        return VERDICTS.get(last.value, str(last.value)) if isinstance(last, TraceEvent) and last.event == "end" else "?"
 
 
 class Collector:
@@ -56,8 +56,10 @@ class Collector:
     def feed(self, record: PacketFacts | TraceEvent) -> Walk | None:
         """The walk that this record ends, or None."""
         if isinstance(record, PacketFacts):
-            if record.kind == PACKET:
-                self.walks.setdefault(record.serial, Walk(record))
+            if record.kind == PACKET and record.serial in self.walks:
+                self.walks[record.serial].events.append(record)
+            elif record.kind == PACKET:
+                self.walks[record.serial] = Walk(record)
                 if len(self.walks) > WALKS_MAX:
                     self.walks.pop(next(iter(self.walks)))
             return None
@@ -162,8 +164,9 @@ class Rendering:
     summary: Summary
     packet: PacketFacts | None
     lines: list[str] = field(default_factory=list)
-    decided_by: str = ""
-    base: int = NO_NUMBER
+    decided_by: dict[str, str] = field(default_factory=dict)       # table -> what gave its verdict
+    table: str = ""                                                # the one being walked
+    base: int = NO_NUMBER                                          # its built-in chain
 
     def seen(self, event: TraceEvent) -> Seen:
         names, packet = self.names, self.packet
@@ -182,13 +185,14 @@ class Rendering:
 
 def _step(r: Rendering, e: TraceEvent) -> None:
     r.base = e.chain
+    r.table = r.places.table(e.chain)
     r.lines.append(f"  {r.places.table(e.chain)} {r.places.chain(e.chain)}")
 
 
 def _miss(r: Rendering, e: TraceEvent) -> None:
     if e.test == NO_NUMBER:
         r.rule_line(e, "hotdrop: malformed for this match")
-        r.decided_by = f"{r.places.origin(e.rule)} (hotdrop)"
+        r.decided_by[r.table] = f"{r.places.origin(e.rule)} (hotdrop)"
         return
     opcode = r.places.opcode(e.test)
     actual = ACTUAL[opcode](r.seen(e)) if opcode in ACTUAL else ""
@@ -198,7 +202,7 @@ def _miss(r: Rendering, e: TraceEvent) -> None:
 def _match(r: Rendering, e: TraceEvent) -> None:
     r.rule_line(e, "yes")
     chain = r.places.program.rule_chain[e.rule]
-    r.decided_by = f"{r.places.origin(e.rule)} ({r.places.table(chain)} {r.places.chain(chain)} rule {r.places.position(e.rule)})"
+    r.decided_by[r.table] = f"{r.places.origin(e.rule)} ({r.places.table(chain)} {r.places.chain(chain)} rule {r.places.position(e.rule)})"
 
 
 def _transfer(word: str) -> Callable[[Rendering, TraceEvent], None]:
@@ -209,7 +213,7 @@ def _transfer(word: str) -> Callable[[Rendering, TraceEvent], None]:
 
 def _policy(r: Rendering, e: TraceEvent) -> None:
     verdict = VERDICTS.get(e.value, str(e.value))
-    r.decided_by = f"the policy of {r.places.table(e.chain)} {r.places.chain(e.chain)}"
+    r.decided_by[r.table] = f"the policy of {r.places.table(e.chain)} {r.places.chain(e.chain)}"
     r.lines.append(f"    policy {verdict}")
 
 
@@ -224,9 +228,9 @@ def _reason(number: int) -> str:
 def _end(r: Rendering, e: TraceEvent) -> None:
     verdict = VERDICTS.get(e.value, str(e.value))
     ours = e.rule if e.rule < NO_NUMBER else 0
-    why = f"reason {_reason(ours)}" if ours and _reason(ours) != "rejected" else ""
-    by = r.decided_by if verdict == "DROP" or not why else ""
-    r.lines.append(f"  => {verdict}" + (f" by {by}" if by and not why else "") + (f": {why}" if why else ""))
+    why = f": reason {_reason(ours)}" if ours and _reason(ours) != "rejected" else ""
+    by = r.decided_by.get(r.table if verdict == "DROP" else "filter", "")       # every table accepted: filter is the one that decides
+    r.lines.append(f"  => {verdict}" + (why or (f" by {by}" if by else "")))
 
 
 LINES: dict[str, Callable[[Rendering, TraceEvent], None]] = {
@@ -257,6 +261,10 @@ def render(walk: Walk, places: Places, names: Names = str) -> list[str]:
     else:
         rendering.lines.append("(the record of the packet itself was lost: the ring was full)")
     for event in walk.events:
+        if isinstance(event, PacketFacts):
+            rendering.summary = summarise(event.data)
+            rendering.lines.append(f"      packet is now {rendering.summary}")
+            continue
         LINES.get(event.event, lambda r, e: r.lines.append(f"  {e.event} {e.value}"))(rendering, event)
     return rendering.lines
 
@@ -264,6 +272,9 @@ def render(walk: Walk, places: Places, names: Names = str) -> list[str]:
 def events_data(walk: Walk, places: Places) -> Iterator[dict]:
     """Each step as a dict of names, for --json."""
     for e in walk.events:
+        if isinstance(e, PacketFacts):
+            yield {"event": "changed", "packet": str(summarise(e.data))}
+            continue
         item: dict = {"event": e.event, "hook": HOOKS[e.hook] if e.hook < len(HOOKS) else e.hook,
                       "table": TABLES[e.table] if e.table < len(TABLES) else e.table}
         if e.event in ("step", "miss", "match", "jump", "goto", "return", "policy"):

@@ -126,6 +126,17 @@ class Editor:
         del self.chains[name]
         self.changed = True
 
+    def delete_chains(self) -> None:
+        """Every user chain; those that cannot go do not keep the others from trying, and the last one's error is told."""
+        error = None
+        for chain in self.original.user_chains():
+            try:
+                self.delete_chain(chain.name)
+            except RuleError as mistake:
+                error = mistake
+        if error is not None:
+            raise error
+
     def rename(self, old: str, new: str) -> None:
         if new in self.chains:
             raise refused("EEXIST")
@@ -139,8 +150,12 @@ class Editor:
             self.repoint(other, old, new)
 
     def repoint(self, chain: Chain, old: str, new: str) -> None:
-        rules = [rule.with_target(Jump(new, rule.target.goto))
-                 if type(rule.target) is Jump and rule.target.chain == old else rule for rule in chain.rules]
+        """Make the chain's jumps to `old` go to `new`; those rules go on counting."""
+        rules = list(chain.rules)
+        for i, rule in enumerate(rules):
+            if type(rule.target) is Jump and rule.target.chain == old:
+                rules[i] = rule.with_target(Jump(new, rule.target.goto))
+                rules[i].continues = rule
         if any(a is not b for a, b in zip(rules, chain.rules)):
             self.put(chain.with_rules(rules))
 

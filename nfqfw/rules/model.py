@@ -74,7 +74,8 @@ class Rule:
     """One rule.  Addresses and masks are wire bytes, None = not asked; interfaces are "" when not asked."""
 
     __slots__ = ("source", "source_mask", "destination", "destination_mask", "in_interface", "out_interface",
-                 "protocol", "fragment", "inverted", "matches", "target", "packets", "bytes", "file", "line")
+                 "protocol", "fragment", "inverted", "matches", "target", "packets", "bytes", "file", "line",
+                 "continues")                       # only set by -E: the rule whose counting this one continues
 
     def __init__(self, source=None, source_mask=None, destination=None, destination_mask=None, in_interface="",
                  out_interface="", protocol=0, fragment=False, inverted=0, matches=(), target=None, packets=0, bytes=0,

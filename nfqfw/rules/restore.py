@@ -269,9 +269,10 @@ def apply(editor: Editor, command: Command, family: int, file: str = "", line: i
     elif letter == "F":
         for name in [chain] if chain is not None else list(editor.chains):
             editor.flush(name)
+    elif letter == "X" and chain is not None:
+        editor.delete_chain(chain)
     elif letter == "X":
-        for name in [chain] if chain is not None else [c.name for c in editor.original.user_chains() if c.name in editor.chains]:
-            editor.delete_chain(name)
+        editor.delete_chains()
     elif letter == "Z" and command.number:
         editor.zero_number(chain, command.number)
     elif letter == "Z":

@@ -70,7 +70,7 @@ def _flow(options) -> int:
     from nfqfw.selftest.outcome import differences
 
     bad = 0
-    with KernelTwin(classes=True) as kernel, OurTwin() as ours:
+    with KernelTwin(classes=True) as kernel, OurTwin(classes=True) as ours:
         for case in [case for path in options.files for case in read_flow(path)]:
             theirs, mine = kernel.run(case, states=True), ours.run(case, states=True)
             lines = [f"kernel: {d}" for d in disappointments(case, theirs)] + [f"nfqfw:  {d}" for d in disappointments(case, mine)]

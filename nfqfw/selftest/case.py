@@ -47,7 +47,7 @@ def salted(case: Case, salt: int) -> Case:
 
 def _salted(p: Packet, salt: int) -> Packet:
     inner = _salted(p.inner, salt) if p.inner is not None else None
-    return replace(p, id=(p.id + salt * 7919) % 65000 + 1 if p.id else 0, inner=inner)
+    return replace(p, id=(p.id + salt * 64) % 65000 + 1 if p.id else 0, inner=inner)
 
 
 def empty_table(table: str) -> str:

@@ -1,33 +1,44 @@
 """Seeded random cases.  A case is a function of (GENERATOR, features, seed) and of nothing else.
 
-Features are the names of the opcodes that the engine has (ops.py) less what `unsupported.toml` lists, so the generator
-grows with the engine; a recording keeps the features it was made with.
+Features are the rows of generate_rules' tables that this build evaluates, less what `unsupported.toml` lists, so the
+generator's cases grow with the engine; a recording keeps the features it was made with.
 """
 
 from __future__ import annotations
 
 import random
 import tomllib
+from functools import cache
 from pathlib import Path
 
-from nfqfw.ops import ACTIONS, TESTS
+from nfqfw.errors import NfqfwError
 from nfqfw.selftest.case import Case
 from nfqfw.selftest.generate_packets import Talk
-from nfqfw.selftest.generate_rules import RulesetMaker
+from nfqfw.selftest.generate_rules import MATCHES, TARGETS, RulesetMaker, sample
 from nfqfw.selftest.packets import IPV4, IPV6
 
 GENERATOR = 1                       # grows when a seed gives another case: recordings of another number are void
 
 
-def all_features() -> tuple[str, ...]:
-    """What this build of the engine evaluates, by the names of ops.py."""
-    return tuple(sorted({*TESTS, *ACTIONS}))
+@cache
+def all_features() -> frozenset[str]:
+    """Rows of the generator's tables that this build evaluates: a rule made from the row loads and compiles."""
+    from nfqfw.selftest.ours import program_of
+
+    def evaluated(name: str, family: int) -> bool:
+        try:
+            program_of(Case(family, sample(name, family), []))
+        except NfqfwError:
+            return False
+        return True
+
+    return frozenset(name for name in {*MATCHES, *TARGETS} if any(evaluated(name, family) for family in (IPV4, IPV6)))
 
 
 def active_features(unsupported: Path | None = None) -> frozenset[str]:
     """all_features() less what the file lists."""
     listed = tomllib.loads(unsupported.read_text()) if unsupported else {}
-    return frozenset(all_features()) - set(listed.get("features", {}))
+    return all_features() - set(listed.get("features", {}))
 
 
 def make_case(seed: int, features: frozenset[str]) -> Case:

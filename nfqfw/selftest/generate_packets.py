@@ -95,6 +95,8 @@ class Talk:
         packet = self.new_talk().next()
         if packet.proto == "icmp":
             packet.name, packet.kind, packet.code = "", rng.choice((0, 3, 5, 9, 13, 14, 17, 129, 130, 139, 200)), rng.choice((0, 0, 1))
+            if packet.src[0] == "R" and packet.kind in (3, 130, 139):
+                packet.kind = 200                   # the kernel's twin lets its router send no MLD and no reassembly time-outs
         elif packet.proto == "tcp":
             packet.flags = rng.choice(("", "F", "SF", "SR", "S.U", "P", "U", "S.", "R", "F.", ".", "FPU"))
         return packet

@@ -153,13 +153,13 @@ def m_length(rng, draft, pool):
 
 def m_ttl(rng, draft, pool):
     value = rng.choice((1, 2, 63, 64, 128))
-    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 2]
+    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 4]
     return "ttl", [f"{maybe_not(rng)}--ttl-eq {value}" if rng.random() < 0.5 else f"--ttl-{rng.choice(('lt', 'gt'))} {value}"]
 
 
 def m_hl(rng, draft, pool):
     value = rng.choice((2, 63, 64, 128))
-    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 2]
+    pool.ttls += [v for v in (value - 1, value, value + 1) if v > 4]
     return "hl", [f"{maybe_not(rng)}--hl-eq {value}" if rng.random() < 0.5 else f"--hl-{rng.choice(('lt', 'gt'))} {value}"]
 
 
@@ -323,6 +323,24 @@ TARGETS: dict[str, tuple[int, Condition, Callable, bool]] = {
     "ttl_set": (1, lambda d: d.table == "mangle" and d.family == IPV4, t_ttl, False),
     "hl_set": (1, lambda d: d.table == "mangle" and d.family != IPV4, t_hl, False),
 }
+
+
+def sample(feature: str, family: int) -> str:
+    """A ruleset of one rule from this row of MATCHES or TARGETS; empty when the family has no such rule."""
+    rng, pool = random.Random(feature), Pool()
+    for table, chain in (("filter", "INPUT"), ("mangle", "FORWARD"), ("raw", "PREROUTING"), ("nat", "POSTROUTING"), ("nat", "PREROUTING")):
+        for proto in ("", "tcp", "udp", "icmp" if family == IPV4 else "ipv6-icmp"):
+            draft = Draft(table, frozenset({chain}), proto, family=family)
+            row = MATCHES.get(feature) or TARGETS[feature]
+            if not row[1](draft):
+                continue
+            if feature in MATCHES:
+                name, options = row[2](rng, draft, pool)
+                rest = " ".join([f"-m {name}", *options])
+            else:
+                rest = f"-j {row[2](rng, draft, pool)}"
+            return f"*{table}\n:{chain} ACCEPT [0:0]\n-A {chain} {f'-p {proto} ' if proto else ''}{rest}\nCOMMIT\n"
+    return "*filter\n-A NOSUCH\nCOMMIT\n"
 
 
 class RulesetMaker:

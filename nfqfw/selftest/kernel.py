@@ -32,7 +32,7 @@ from contextlib import contextmanager
 
 from nfqfw.selftest.case import Case, Step
 from nfqfw.selftest.netlink import Ctnetlink, PacketLog
-from nfqfw.selftest.outcome import Counters, Emitted, Outcome, generated, normal_packet, with_marks
+from nfqfw.selftest.outcome import Counters, Emitted, Outcome, generated, normal_packet, trains_joined, with_marks
 from nfqfw.selftest.packets import IPV4, IPV6, build, packed
 from nfqfw.selftest.xtables import Tables
 
@@ -272,7 +272,7 @@ class KernelTwin:
         marks = [mark for group, mark, prefix, _ in delivered if group == LEAVING and prefix != b"lo"]
         inputs = [Emitted("input", normal_packet(data, family, generated(data, family)), mark)
                   for group, mark, _, data in delivered if group == DELIVERED]
-        outcome.steps.append(with_marks(emitted, marks) + inputs)
+        outcome.steps.append(trains_joined(with_marks(emitted, marks), family) + inputs)
 
     def _send_local(self, family: int, step: Step, data: bytes) -> None:
         target = step.packet.inner.dst if step.packet.proto == "frag" else step.packet.dst

@@ -6,17 +6,19 @@ still wait in the kernel.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
 from nfqfw.selftest.case import Case, salted
 
 TRIALS = 400
+SALTS = itertools.count(1)         # of the whole process: no two trials share fragment ids for long
 
 
 class Minimiser:
     def __init__(self, differs: Callable[[Case], bool], trials: int = TRIALS) -> None:
-        self.differs, self.trials, self.salt = differs, trials, 0
+        self.differs, self.trials = differs, trials
 
     def smaller(self, case: Case) -> Case:
         """The smallest case found that still differs; the case itself when nothing may go."""
@@ -32,9 +34,8 @@ class Minimiser:
         if self.trials <= 0:
             return False
         self.trials -= 1
-        self.salt += 1
         try:
-            return self.differs(salted(case, self.salt))
+            return self.differs(salted(case, next(SALTS)))
         except Exception:                   # noqa: BLE001: a trial that a twin refuses is no smaller case
             return False
 

@@ -22,7 +22,7 @@ from nfqfw.reasons import REASONS
 from nfqfw.rules import check, load, lower_rule
 from nfqfw.rules.model import Standard
 from nfqfw.selftest.case import Case, Step
-from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, generated, normal_packet, with_marks
+from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_packet, trains_joined, with_marks
 from nfqfw.selftest.packets import IPV4, build, checksum
 from nfqfw.selftest.reassembly import Reassembly
 
@@ -84,7 +84,9 @@ def route(data: bytes, family: int) -> int:
 class OurTwin:
     """The engine, asked as the kernel would ask it.  `run(case)` gives our Outcome."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: bool = False) -> None:
+        """classes: track whatever the rules say, as the kernel's twin does where it logs every packet's class."""
+        self.classes = classes
         self.table = ConntrackTable(4096)
         self.host = lab_host()
         self.engine = Engine(self.table, self.host.block)
@@ -110,7 +112,7 @@ class OurTwin:
         self._pieces = []
         self.table.flush()
         self._settings(case.settings)
-        self.loaded = LoadedProgram(program_of(case))
+        self.loaded = LoadedProgram(program_of(case, self.classes))
         self.engine.load(self.loaded)
         self.reassembly = Reassembly()
         self.family = case.family
@@ -159,9 +161,10 @@ class OurTwin:
         self.waiting = [first]
         while self.waiting:
             self._cross(self.waiting.pop(0))
+        self.engine.idle(self.now)              # as the transport does when its sockets are empty
         outcome.classes.append(self.ctclass)
         frames = [e for e in self.emitted if e.point != "input"]
-        outcome.steps.append(with_marks(frames, self.marks) + [e for e in self.emitted if e.point == "input"])
+        outcome.steps.append(trains_joined(with_marks(frames, self.marks), self.family) + [e for e in self.emitted if e.point == "input"])
 
     def _cross(self, p: Flying) -> None:
         """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""
@@ -217,7 +220,7 @@ class OurTwin:
 
     def _emit(self, point: str, p: Flying) -> None:
         data = p.data
-        if point == "input" and p.datagram and self.family != IPV4:
+        if point == "input" and p.datagram and self.family != IPV4 and fragment_header(data)[1]:
             self._pieces.append(data)               # the socket sees them merged, as it does on the kernel's twin
             if data[fragment_header(data)[1] + 3] & 1:
                 return
@@ -230,24 +233,6 @@ def target_name(target: object) -> str:
     if isinstance(target, Action):
         return target.op
     return target.name if isinstance(target, Standard) else "none" if target is None else "goto" if target.goto else "jump"
-
-
-def fragment_header(data: bytes) -> tuple[int, int]:
-    """(offset of the byte that announces the fragment header, offset of the header) of an IPv6 packet that has one."""
-    announced, kind, at = 6, data[6], 40
-    while kind != 44:
-        announced, kind, at = at, data[at], at + 8 * (data[at + 1] + 1)
-    return announced, at
-
-
-def joined6(fragments: list[bytes]) -> bytes:
-    """The datagram of IPv6 fragments, all of them, in offset order: what Linux delivers once it has merged them."""
-    announced, at = fragment_header(fragments[0])
-    payload = b"".join(f[fragment_header(f)[1] + 8:] for f in fragments)
-    head = bytearray(fragments[0][:at])
-    head[announced] = fragments[0][at]
-    struct.pack_into(">H", head, 4, len(head) - 40 + len(payload))
-    return bytes(head) + payload
 
 
 def as_raw_socket_sends(data: bytes, family: int) -> bytes:
@@ -274,8 +259,16 @@ def forwarded(data: bytes, family: int) -> bytes:
     return bytes(head) + data[len(head):]
 
 
-def program_of(case: Case) -> compiler.Program:
-    ruleset = load(case.whole_rules(), case.name, case.family)
+def tracking(rules: str) -> str:
+    """The rules with one more that asks for tracking, in a chain that nothing enters."""
+    head, _, rest = rules.partition("*security\n")
+    body, _, tail = rest.partition("COMMIT\n")
+    return f"{head}*security\n:oracle - [0:0]\n{body}-A oracle -m conntrack --ctstate NEW\nCOMMIT\n{tail}"
+
+
+def program_of(case: Case, track: bool = False) -> compiler.Program:
+    text = tracking(case.whole_rules()) if track else case.whole_rules()
+    ruleset = load(text, case.name, case.family)
     check(ruleset)
     return compiler.compile_rulesets([ruleset])
 
@@ -289,6 +282,7 @@ def counters_of(loaded: LoadedProgram) -> Counters:
     for info in program.chains:
         if info.policy_counter != compiler.NONE:
             out[(info.table, info.chain.name)].append(values[info.policy_counter])
+    out.pop(("security", "oracle"), None)
     return out
 
 

@@ -83,11 +83,13 @@ def _digest(value: object) -> int:
 def normal_packet(data: bytes, family: int, generated: bool) -> bytes:
     """The bytes that are compared.
 
+    A TCP checksum that the kernel left to the device is completed.
     generated: the packet was made by the router (REJECT, an ICMP error of the stack): the IPv4 identification is the
     kernel's own counter, and so is zeroed (with the header checksum redone).
     IPv6 fragments: a datagram that Linux reassembled leaves with a random identification; it is zeroed.
     Everything else is compared.
     """
+    data = completed(data, family)
     if family != IPV4:
         return _without_fragment_id(data)
     if not generated or len(data) < 20:
@@ -102,6 +104,96 @@ def normal_packet(data: bytes, family: int, generated: bool) -> bytes:
 def generated(data: bytes, family: int) -> bool:
     """True for a packet whose source is the router: REJECT, the stack's ICMP errors, and what a case sends locally."""
     return family == IPV4 and data[12:15] in (b"\x0a\0\x01", b"\x0a\0\x02") and data[15] == 1
+
+
+def completed(data: bytes, family: int) -> bytes:
+    """A TCP packet of the kernel's own whose checksum was left to the device, as the device would send it."""
+    at = (data[0] & 15) * 4 if family == IPV4 else 40
+    if data[9 if family == IPV4 else 6] != 6 or len(data) < at + 20:
+        return data
+    ends = data[12:20] if family == IPV4 else data[8:40]
+    pseudo = ends + struct.pack(">HH" if family == IPV4 else ">II", *((6, len(data) - at) if family == IPV4 else (len(data) - at, 6)))
+    if data[at + 16:at + 18] != struct.pack(">H", ~checksum(pseudo) & 0xffff):
+        return data
+    segment = data[at:at + 16] + b"\0\0" + data[at + 18:]
+    return data[:at + 16] + struct.pack(">H", checksum(pseudo + segment)) + data[at + 18:]
+
+
+def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
+    """Fragments of one datagram as one packet, where Linux re-cuts: to read a transport header (or the packet that an ICMP
+    error quotes) that is spread over fragments, it pulls them together, and they leave in other sizes.  Fragments whose first
+    holds PULLED bytes of the transport stay as they are.
+
+    An IPv6 datagram that is no longer than its largest fragment was leaves Linux whole; nfqfw lets the fragments go, which the
+    receiver cannot tell from it.
+    """
+    out: list[Emitted] = []
+    train: list[Emitted] = []
+    for e in frames:
+        part = _fragment_of(e.data, family)
+        if part is None or (not train and part[1]):
+            out += train + [e]
+            train = []
+            continue
+        train.append(e)
+        if not part[2]:
+            parts = [_fragment_of(t.data, family) for t in train]
+            edges = [sum(len(p[3]) for p in parts[:i]) for i in range(len(parts))]
+            whole = [p[1] for p in parts] == edges and len({p[0] for p in parts}) == 1 and (
+                len(parts[0][3]) < PULLED or _fits_its_largest(train, family))
+            out += [_joined(train, parts, family)] if whole else train
+            train = []
+    return out + train
+
+
+def _fits_its_largest(train: list[Emitted], family: int) -> bool:
+    largest = max(len(e.data) for e in train)
+    return family != IPV4 and 40 + sum(len(_fragment_of(e.data, family)[3]) for e in train) <= largest
+
+
+def _joined(train: list[Emitted], parts: list, family: int) -> Emitted:
+    payload = b"".join(p[3] for p in parts)
+    if family != IPV4:
+        return train[0]._replace(data=joined6([e.data for e in train]))
+    return train[0]._replace(data=b"joined" + parts[0][0] + payload)
+
+
+PULLED = 88                     # bytes: an ICMPv6 error's header, the quoted IPv6 header, 40 of extension headers or transport
+
+
+def _fragment_of(data: bytes, family: int) -> tuple[bytes, int, bool, bytes] | None:
+    """(ends and protocol, offset in bytes, more follow, payload) of a fragment, None for a whole packet."""
+    if family == IPV4:
+        word = struct.unpack_from(">H", data, 6)[0]
+        head = (data[0] & 15) * 4
+        return (data[1:2] + data[8:10] + data[12:20], (word & 0x1fff) * 8, bool(word & 0x2000), data[head:]) if word & 0x3fff else None
+    kind, at = data[6], 40
+    while kind in (0, 43, 60) and at + 2 <= len(data):
+        kind, at = data[at], at + 8 * (data[at + 1] + 1)
+    if kind != 44 or at + 8 > len(data):
+        return None
+    word = struct.unpack_from(">H", data, at + 2)[0]
+    return data[:4] + data[7:at] + data[at:at + 1], word & 0xfff8, bool(word & 1), data[at + 8:]
+
+
+def fragment_header(data: bytes) -> tuple[int, int]:
+    """(offset of the byte that announces the fragment header, offset of the header) of an IPv6 packet; (0, 0): it has none."""
+    announced, kind, at = 6, data[6], 40
+    while kind != 44:
+        if kind not in (0, 43, 60) or at + 2 > len(data):
+            return 0, 0
+        announced, kind, at = at, data[at], at + 8 * (data[at + 1] + 1)
+    return announced, at
+
+
+def joined6(fragments: list[bytes]) -> bytes:
+    """The datagram of IPv6 fragments, all of them, in offset order: what Linux delivers once it has merged them."""
+    announced, at = fragment_header(fragments[0])
+    payload = b"".join(f[fragment_header(f)[1] + 8:] for f in fragments)
+    head = bytearray(fragments[0][:at])
+    head[announced] = fragments[0][at]
+    struct.pack_into(">H", head, 4, len(head) - 40 + len(payload))
+    return bytes(head) + payload
 
 
 def with_marks(frames: list[Emitted], marks: list[int]) -> list[Emitted]:

@@ -73,6 +73,20 @@ def test_each_packet_has_the_verdict_of_the_demo(capture, host, exact):
     assert counts["lan", 1] == counts["lan", 2] == counts["lan", 3] == 1
 
 
+def test_json_has_the_walk_as_data(capture, host):
+    done = replay(ruleset(4), capture, "--host", host, "--json", "--trace")
+    packets = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
+    (walk,) = packets[3]["trace"]                                       # ssh
+    assert walk["packet"].startswith("TCP 10.0.1.2:40001 -> 10.0.2.2:22 SYN") and walk["in"] == "eth0" and walk["out"] == "eth1"
+    assert walk["verdict"] == "DROP"
+    steps = [(step["event"], step.get("chain"), step.get("rule")) for step in walk["steps"]]
+    assert ("miss", "FORWARD", 1) in steps and ("match", "FORWARD", 3) in steps and ("match", "blocked", 2) in steps
+    missed = next(step for step in walk["steps"] if step["event"] == "miss")
+    assert missed["failed"] == "-m conntrack --ctstate RELATED,ESTABLISHED" and missed["at"].startswith(str(ruleset(4)) + ":")
+    assert {"event": "conntrack", "ctstate": "NEW"}.items() <= next(s for s in walk["steps"] if s["event"] == "conntrack").items()
+    assert packets[3]["log"][0].startswith("blocked: IN=eth0 OUT=eth1")
+
+
 def test_the_text_names_counts_and_log_lines(capture, host):
     done = replay(ruleset(4), capture, "--host", host)
     assert f"{capture}: 12 packets: 7 ACCEPT, 5 DROP\n" in done.stdout

@@ -55,7 +55,7 @@ def udp(src, sport, dst, dport, data=b"x", *, proto=17, length=None, check=None,
     field = coverage if coverage is not None else (8 + len(data) if length is None else length)
     segment = struct.pack("!HHHH", sport, dport, field, 0) + data
     covered = segment[: coverage or len(segment)] if proto == 136 else segment
-    value = checksum(pseudo(src, dst, proto, len(segment)) + covered) or 0xFFFF
+    value = checksum(pseudo(src, dst, 17, len(segment)) + covered) or 0xFFFF      # 17 for UDP-Lite too: see simple.pxd
     value = value if check is None else check
     return ip(src, dst, proto, segment[:6] + struct.pack("!H", value) + segment[8:], **header)
 

@@ -54,6 +54,7 @@ class Twins:
 
     def __enter__(self) -> "Twins":
         self.router.__enter__()
+        self._warm_up()
         with self.router.inside():
             for family in (IPV4, IPV6):
                 self.router._restore(family, RULES)
@@ -61,6 +62,17 @@ class Twins:
             self.set(name, value)
         self.fresh()
         return self
+
+    def _warm_up(self) -> None:
+        """The links may need a moment before the router answers on them."""
+        self.router.wire.settimeout(0.3)
+        for _ in range(20):
+            try:
+                self.router._until_sentinel(IPV4)
+                break
+            except TimeoutError:
+                continue
+        self.router.wire.settimeout(5)
 
     def __exit__(self, *exc: object) -> None:
         self.router.__exit__(*exc)
@@ -94,7 +106,7 @@ class Twins:
         if key.proto in (1, 58):
             base = 4 if key.proto == 1 else 7
             proto += attribute(base, struct.pack(">H", key.a)) + attribute(base + 1, bytes([key.b >> 8])) + attribute(base + 2, bytes([key.b & 255]))
-        elif key.proto in (6, 17, 132, 136):
+        elif key.proto in (6, 17, 47, 132, 136):
             proto += attribute(2, struct.pack(">H", key.a)) + attribute(3, struct.pack(">H", key.b))
         body = attribute(0x8001, attribute(0x8001, ip) + attribute(0x8002, proto))
         try:

@@ -59,3 +59,12 @@ def test_counts_of_another_program_are_an_error():
     ledger.turn(program([owner()]), [])
     with pytest.raises(ValueError):
         ledger.by_owner([(1, 1), (2, 2)])
+
+
+def test_renaming_a_chain_keeps_the_counts_of_the_jumps_to_it():
+    before, after = owner(), owner()
+    ledger = Ledger()
+    ledger.turn(program([before]), [])
+    after.continues = before
+    ledger.turn(program([after]), [(4, 40)])
+    assert ledger.by_owner([(1, 10)]) == {id(after): (5, 50)}

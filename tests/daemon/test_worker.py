@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import socket
 import threading
 import time
 
 import pytest
 
 from netns import Lab
-from nfqfw.daemon.worker import Worker, copy_range, hook_bits
+from nfqfw.daemon.worker import Worker, copy_range, hook_bits, notices
 from nfqfw.errors import NfqfwError
 from nfqfw.queue._accept_all import AcceptAll
 from nfqfw.queue._callback import Callback
@@ -77,6 +78,11 @@ def test_copy_range(features, size):
 def test_hook_bits_are_the_kernels_numbers():
     assert hook_bits(["PREROUTING", "FORWARD", "POSTROUTING"]) == 0b10101      # NF_INET_* 0, 2, 4
     assert hook_bits(["INPUT", "OUTPUT"]) == 0b01010
+
+
+def test_notices_are_for_the_package_only():
+    assert notices("nfnetlink", 9000) == []
+    assert any("9000" in line for line in notices("netfilterqueue", 9000))
 
 
 def test_unknown_transport_is_an_error():
@@ -165,6 +171,48 @@ class TestLive:
         with started(lab, AcceptAll(), ["FORWARD"]):
             assert ping(lab)
         assert tables(lab) == "" and ping(lab)
+
+    def test_a_full_queue_is_counted(self, lab):
+        """The kernel drops what finds the queue full, without an id: only its own table knows."""
+        go_on = threading.Event()
+        engine = Callback(lambda view: go_on.wait(5) and ACCEPT)
+        with started(lab, engine, ["FORWARD"], length=10) as worker:
+            sink = lab.server.socket(socket.AF_INET, socket.SOCK_DGRAM)     # without it the server would answer by ICMP
+            sink.bind((lab.server.address(), 9))
+            sender = lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            for _ in range(50):
+                sender.sendto(b"x", (lab.server.address(), 9))
+            sender.close()
+            deadline = time.monotonic() + 4
+            while not worker.totals()["queue_dropped"] and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert worker.totals()["queue_dropped"] == 40 and worker.totals()["waiting"] == 10
+            go_on.set()
+        totals = worker.stop()
+        sink.close()
+        assert totals["queue_dropped"] == 40 and totals["accepted"] == 10 and totals["waiting"] == 0
+
+    def test_two_queues_share_the_traffic_and_lose_nothing(self, lab):
+        """The kernel balances by addresses."""
+        addresses = [f"10.0.1.{100 + number}" for number in range(32)]
+        lab.client.ip(*(f"addr add {address}/24 dev eth0" for address in addresses))
+        worker = Worker([AcceptAll(), AcceptAll()], queue=5)
+        sink = lab.server.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sink.bind((lab.server.address(), 9000))
+        sink.settimeout(3)
+        with lab.firewall.entered():
+            worker.start(["FORWARD"])
+        senders = [lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(32)]
+        for number, sender in enumerate(senders):
+            sender.bind((addresses[number], 20000))
+            sender.sendto(b"x", (lab.server.address(), 9000))
+        assert {sink.recvfrom(10)[1][0] for _ in senders} == set(addresses)
+        shares = [queue.statistics()["packets"] for queue in worker._queues]
+        with lab.firewall.entered():
+            assert worker.stop()["accepted"] == 32
+        for each in (sink, *senders):
+            each.close()
+        assert len(shares) == 2 and min(shares) > 0
 
     def test_housekeeping_runs_about_once_a_second(self, lab):
         called = []

@@ -142,11 +142,17 @@ class NfqfwFirewall:
         return self.process.stdout.readline().strip()
 
 
+RUN_OPTIONS = {                 # kind: options of `nfqfw run`
+    "nfnetlink": (),
+    "exact": ("--exact",),
+    "three queues": ("--queues", "3", "--exact"),
+    "netfilterqueue": ("--transport", "netfilterqueue"),
+}
+KINDS = ("kernel", *RUN_OPTIONS)
+
+
 def make(kind: str, host, directory: Path):
     """A firewall of KINDS in this host; its files go to the directory."""
     if kind == "kernel":
         return KernelFirewall(host, directory)
-    return NfqfwFirewall(host, directory, "--transport", kind)
-
-
-KINDS = ("kernel", "nfnetlink", "netfilterqueue")
+    return NfqfwFirewall(host, directory, *RUN_OPTIONS[kind])

@@ -1,6 +1,7 @@
 """The transport against the kernel: what a queue delivers, and what verdicts do.  Expected values: what was sent."""
 
 import ctypes
+import random
 import re
 import socket
 import struct
@@ -135,6 +136,48 @@ def test_changed_and_unchanged_packets_mix_in_one_send(network, udp):
         counted = queue.statistics()
     assert got == [b"same" if i % 3 else b"%d:" % i + b"x" * (i % 7) for i in range(1, 61)]
     assert counted["sends"] == 1 and counted["batches"] == 1 and counted["rewritten"] == 20
+
+
+def whole_checksum(packet: bytes) -> bytes:
+    """An IPv4 TCP packet without options with its TCP checksum written over all of it, as a returned payload needs."""
+    head, segment = packet[:20], bytearray(packet[20:])
+    segment[16:18] = b"\0\0"
+    pseudo = packet[12:20] + struct.pack("!HH", 6, len(segment))
+    padded = bytes(segment) + b"\0" * (len(segment) % 2)
+    total = (int.from_bytes(padded) + int.from_bytes(pseudo)) % 0xFFFF         # the one's complement sum of 16-bit words
+    segment[16:18] = (~total & 0xFFFF).to_bytes(2)
+    return head + bytes(segment)
+
+
+def test_super_packets_go_back_whole(network):
+    """Every packet of a bulk transfer is returned as payload, up to 64 KiB each: many sends are cut in two, none is lost."""
+    network.divert()
+    largest = [0]
+
+    def change(view):
+        if view.data[9] == 6:
+            largest[0] = max(largest[0], view.total)
+            view.data = whole_checksum(view.data)
+        return ACCEPT
+
+    content = random.Random(1).randbytes(12 << 20)
+    with network.server.socket() as listener, network.client.socket() as client, network.running(Callback(change)) as queue:
+        listener.bind((network.server.address(), 443))
+        listener.listen()
+        listener.settimeout(5)
+        client.settimeout(20)
+        client.connect((network.server.address(), 443))
+        sending = threading.Thread(target=lambda: (client.sendall(content), client.shutdown(socket.SHUT_WR)))
+        sending.start()
+        connection, _ = listener.accept()
+        connection.settimeout(20)
+        received = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+        sending.join()
+        connection.close()
+        counted = queue.statistics()
+    assert received == content
+    assert largest[0] > 20000, "no super-packet was seen"
+    assert counted["rewritten"] > 0 and counted["verdicts_lost"] == 0 and counted["errors"] == {}
 
 
 def test_mark_and_priority_travel_with_the_verdict(network, udp):

@@ -98,6 +98,14 @@ def test_ipv6():
     assert "1 r:3 -s 2001:db8::/64 -p tcp -m tcp --dport 80 -j ACCEPT no: -m tcp --dport 80, ports are 9 -> 81, SYN" in lines
 
 
+def test_nat_shows_what_the_packet_became():
+    text = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.2.9:8080\nCOMMIT\n"
+    lines = squeezed(walk(IP(src="10.0.1.2", dst="10.0.2.2") / TCP(sport=1024, dport=80, flags="S"), text))
+    assert "1 r:3 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.2.9:8080 yes" in lines
+    mapped = next(i for i, line in enumerate(lines) if line.startswith("nat: destination mapped"))
+    assert lines[mapped + 1] == "packet is now TCP 10.0.1.2:1024 -> 10.0.2.9:8080 SYN"
+
+
 def test_a_packet_the_kernel_would_not_pass_is_named():
     bad = bytearray(bytes(IP(src="1.1.1.1", dst="2.2.2.2") / UDP()))
     bad[10] ^= 0xff                                                         # header checksum

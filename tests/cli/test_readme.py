@@ -1,0 +1,69 @@
+"""README.md says what is: verbs, exit codes, rooms, matches and targets."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nfqfw.cli import exits
+from nfqfw.cli.main import VERBS
+from nfqfw.ext import api, registry
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+ROOMS = README.split("## Rooms")[1].split("\n## ")[0]
+
+
+def names_by_row() -> dict[str, set[str]]:
+    """First cell of a row of the README's table -> names that belong there, as the registry has them."""
+    rows: dict[str, set[str]] = {f"{kind}, {what}": set() for kind in ("matches", "targets") for what in ("evaluated", "loaded only")}
+    for kind, modules, find in (("matches", registry.MATCH_MODULES, registry.find_match), ("targets", registry.TARGET_MODULES, registry.find_target)):
+        for name in modules:
+            found = find(name, 2) or find(name, 10)
+            evaluated = type(found).lower is not api.Extension.lower
+            rows[f"{kind}, {'evaluated' if evaluated else 'loaded only'}"].add(name)
+    return rows
+
+
+def row_text(title: str, names: set[str]) -> str:
+    return f"| {title} | {' '.join(f'`{name}`' for name in sorted(names, key=str.lower)) or 'none'} |"
+
+
+def write() -> None:
+    """Bring the README's rows of names up to date: `make readme`."""
+    text = README
+    for title, names in names_by_row().items():
+        text = re.sub(rf"^\| {title} \|.*\|$", row_text(title, names), text, flags=re.M)
+    (ROOT / "README.md").write_text(text)
+
+
+def test_verbs():
+    present = {verb for verb in VERBS if (ROOT / "nfqfw" / "cli" / f"{verb}.py").exists()}
+    table = README.split("| verb |")[1].split("\n\n")[0]
+    assert {verb for verb in present if f"`{verb}`" not in table} == set()
+
+
+def test_exit_codes():
+    for code, meaning in exits.MEANING.items():
+        assert f"| {code} | {meaning} |" in README
+
+
+def test_every_room_of_the_package_is_in_the_table():
+    rooms = {path.name for path in (ROOT / "nfqfw").iterdir() if path.is_dir() and any(path.glob("*.py")) and path.name not in ("__pycache__",)}
+    assert {room for room in rooms if f"{room}/`" not in ROOMS} <= {"data"}
+    for path in re.findall(r"`((?:nfqfw|netns|bench|tests)/[\w/]*)`", ROOMS):
+        assert (ROOT / path.rstrip("_")).exists() or list(ROOT.glob(path + "*")), path
+
+
+@pytest.mark.parametrize("title, names", names_by_row().items(), ids=lambda x: x if isinstance(x, str) else "")
+def test_matches_and_targets(title, names):
+    """If it fails: make readme."""
+    assert row_text(title, names) in README.splitlines()
+
+
+def test_no_placeholder_is_left():
+    assert not re.search(r"@[A-Z]+@", README)
+
+
+if __name__ == "__main__":
+    write()
