@@ -58,6 +58,7 @@ class Program:
     test_match: tuple[int, ...]                      # per test row: 0 = the rule's own part, n = its n-th match
     features: dict[int, frozenset[str]]              # by family
     used_hooks: dict[int, frozenset[tuple[str, str]]] = field(default_factory=dict)   # (table, hook) with a rule or DROP policy
+    states: tuple[tuple[int, int, int], ...] = ()    # (rule row, offset, bytes) of every state in the rule-state memory
 
 
 class Compiler:
@@ -69,6 +70,7 @@ class Compiler:
         self.data = bytearray(b"\0" * 8)             # offset 0 stays unused: it can mean "none"
         self.interned: dict[bytes, int] = {}
         self.state = bytearray()
+        self.states: list[tuple[int, int, int]] = []
         self.tests = bytearray()
         self.rows = bytearray()
         self.chain_rows: list[list[int]] = []
@@ -164,6 +166,7 @@ class Compiler:
         if not image:
             return NONE
         offset = len(self.state)
+        self.states.append((len(self.rules) - 1, offset, len(image)))
         self.state += image + b"\0" * (-len(image) % 8)
         return offset
 
@@ -203,7 +206,7 @@ class Compiler:
             n_counters=counters, chains=tuple(chains), rules=tuple(self.rules), rule_chain=tuple(self.rule_chain),
             test_match=tuple(self.test_match),
             features={family: frozenset(self.features[family]) for family in FAMILIES},
-            used_hooks={family: frozenset(self.used[family]) for family in FAMILIES})
+            used_hooks={family: frozenset(self.used[family]) for family in FAMILIES}, states=tuple(self.states))
 
 
 def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1, index_from: int = indexing.FROM) -> Program:

@@ -35,8 +35,11 @@ class LiveEvaluator:
 
     # ---- what LiveStore needs -------------------------------------------------------------------------------------------
 
-    def load(self, program) -> Sequence[Count]:
-        """Judge by `program`; final counts of the one before.  NfqfwError or OSError: the old one stays in force."""
+    def load(self, program, kept: frozenset[tuple[int, str]] = frozenset()) -> Sequence[Count]:
+        """Judge by `program`; final counts of the one before.  NfqfwError or OSError: the old one stays in force.
+
+        The rules of the `kept` tables (family, name) go on with the state they have (limit, quota); others start afresh.
+        """
         hooks = attach_plan(program, self.options.exact)
         if self.worker is None and not hooks:
             self.program = program
@@ -48,6 +51,8 @@ class LiveEvaluator:
             self.start(program, loaded, hooks)
         else:
             self.announce(program)
+            if self.loaded is not None:
+                loaded.inherit(self.loaded, state_copies(self.program, program, kept))
             self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
         old, self.loaded, self.program = self.loaded, loaded, program
         return old.counters_list() if old is not None else []
@@ -150,3 +155,26 @@ class LiveEvaluator:
             "transport_totals": self.worker.totals() if self.worker is not None else {},
             "failure": repr(self.failure) if self.failure is not None else None,
         }
+
+
+def state_copies(old, new, kept: frozenset[tuple[int, str]]) -> list[tuple[int, int, int]]:
+    """(offset in new, offset in old, bytes) of the states of rules of the kept tables, which are the same objects in both."""
+    there: dict[tuple[int, int], int] = {}              # (id of the rule, how many states of it came before) -> offset
+    for row, ordinal, offset, _ in numbered(old):
+        there[id(old.rules[row]), ordinal] = offset
+    copies = []
+    for row, ordinal, offset, size in numbered(new):
+        chain = new.chains[new.rule_chain[row]]
+        key = id(new.rules[row]), ordinal
+        if (chain.family, chain.table) in kept and key in there:
+            copies.append((offset, there[key], size))
+    return copies
+
+
+def numbered(program):
+    """(rule row, ordinal among the rule's states, offset, bytes) of a Program's states."""
+    last, ordinal = -1, 0
+    for row, offset, size in program.states:
+        ordinal = ordinal + 1 if row == last else 0
+        last = row
+        yield row, ordinal, offset, size
