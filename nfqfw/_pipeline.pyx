@@ -12,7 +12,7 @@ door is _engine.pyx.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from nfqfw._conn cimport CONFIRMED, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
+from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_release)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
@@ -186,7 +186,11 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
 cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     """The last step: an unconfirmed connection becomes one that others see."""
     cdef uint8_t reason
-    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.conntrack.table.hot[p.conn].status & CONFIRMED:
+    if p.conn == 0 or p.ctinfo == CT_UNTRACKED:
+        return ON
+    if e.conntrack.table.hot[p.conn].status & CONFIRMED:
+        if e.conntrack.table.hot[p.conn].flags & CONN_EVENT:
+            conntrack_confirm(e.conntrack, p, e.c.now)          # nothing to confirm: it tells the UPDATE event
         return ON
     if direction_of(p.ctinfo) == REPLY:
         return ON
