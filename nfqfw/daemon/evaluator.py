@@ -7,11 +7,14 @@ From then on threads and queues stay until `stop`; which hooks are diverted foll
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from nfqfw.daemon.ledger import Count
 from nfqfw.daemon.worker import Worker, copy_range, notices
 from nfqfw.plan import attach_plan
+
+HOST_PROBLEM = 4                # exit code: this host, or what was asked of it, cannot do it
 
 
 class LiveEvaluator:
@@ -28,6 +31,7 @@ class LiveEvaluator:
         self.worker: Worker | None = None
         self.host = None
         self.table = None
+        self.events = None          # EventHub of the table: conntrack -E, and the way the conntrack command finds the table
         self.program = None                             # in force
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
@@ -40,6 +44,9 @@ class LiveEvaluator:
 
         The rules of the `kept` tables (family, name) go on with the state they have (limit, quota); others start afresh.
         """
+        if self.options.queues > 1 and any("nat" in features for features in program.features.values()):
+            # a translated packet may come to another queue at its next hook, whose thread has no in-flight record of it
+            raise NfqfwError("NAT rules need one queue in this build", "start nfqfw with --queues 1", HOST_PROBLEM)
         hooks = attach_plan(program, self.options.exact)
         if self.worker is None and not hooks:
             self.program = program
@@ -66,12 +73,14 @@ class LiveEvaluator:
         """Open everything and divert; on failure nothing is left and a later command may try again."""
         from nfqfw._conntrack import ConntrackTable
         from nfqfw._engine import Engine
+        from nfqfw.conntrack.follow import EventHub
         from nfqfw.host import Host
         from nfqfw.report.live import Reporter
 
         self.host = Host.live(self.host_changed)
         try:
             self.table = ConntrackTable()
+            self.events = EventHub(self.table)
             self.engines = [Engine(self.table, self.host.block, thread=number) for number in range(self.options.queues)]
             self.reporters = [Reporter(self.interface_name) for _ in self.engines]
             self.announce(program)
@@ -84,7 +93,7 @@ class LiveEvaluator:
             worker.start(hooks)
         except BaseException:
             self.host.close()
-            self.host, self.table, self.engines, self.reporters = None, None, [], []
+            self.host, self.table, self.events, self.engines, self.reporters = None, None, None, [], []
             raise
         with self.lock:
             self.worker = worker
@@ -143,8 +152,11 @@ class LiveEvaluator:
         return stats
 
     def connections(self) -> list[str]:
-        """The flow table as lines, as far as this build prints it."""
-        return []
+        """The flow table as `conntrack -L` prints it."""
+        from nfqfw.conntrack import listing
+
+        now, wall = time.monotonic_ns(), time.time_ns()
+        return [listing.line(entry, wall) for entry in self.table.list(now_ns=now)] if self.table is not None else []
 
     def status(self) -> dict:
         """What is open and diverted now."""
