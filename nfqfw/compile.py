@@ -6,8 +6,10 @@ What was compiled stays readable: a Program keeps, beside its block, which Rule 
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nfqfw import indexing, ops
@@ -213,8 +215,21 @@ def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1, index_fro
     """
     compiler = Compiler(generation, index_from)
     rulesets = list(rulesets)
-    for ruleset in rulesets:
-        compiler.number_chains(ruleset)
-    for ruleset in rulesets:
-        compiler.add_rules(ruleset)
-    return compiler.finish()
+    with no_collection():
+        for ruleset in rulesets:
+            compiler.number_chains(ruleset)
+        for ruleset in rulesets:
+            compiler.add_rules(ruleset)
+        return compiler.finish()
+
+
+@contextmanager
+def no_collection():
+    """No garbage collection meanwhile: hundreds of thousands of live objects would be searched again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
