@@ -122,6 +122,17 @@ cdef class LoadedProgram:
     cdef ProgramView* view(self, int thread):
         return &self.views[thread]
 
+    def inherit(self, LoadedProgram old not None, copies) -> None:
+        """Take over rule state from the Program in force: (offset here, offset there, bytes) each.
+
+        Before this one is loaded.  What a packet takes from a bucket between the copy and the swap is lost to the copy.
+        """
+        cdef Py_ssize_t here, there, size
+        for here, there, size in copies:
+            if min(here, there, size) < 0 or here + size > len(self.program.state_image) or there + size > len(old.program.state_image):
+                raise ValueError("outside of the rule state")
+            memcpy(self.state + here, old.state + there, size)
+
     def counters_list(self) -> list:
         """(packets, bytes) by counter number, summed over the threads."""
         cdef const ProgramHeader* header = self.views[0].program

@@ -7,11 +7,14 @@ From then on threads and queues stay until `stop`; which hooks are diverted foll
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from nfqfw.daemon.ledger import Count
 from nfqfw.daemon.worker import Worker, copy_range, notices
 from nfqfw.plan import attach_plan
+
+HOST_PROBLEM = 4                # exit code: this host, or what was asked of it, cannot do it
 
 
 class LiveEvaluator:
@@ -28,6 +31,7 @@ class LiveEvaluator:
         self.worker: Worker | None = None
         self.host = None
         self.table = None
+        self.events = None          # EventHub of the table: conntrack -E, and the way the conntrack command finds the table
         self.program = None                             # in force
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
@@ -35,8 +39,14 @@ class LiveEvaluator:
 
     # ---- what LiveStore needs -------------------------------------------------------------------------------------------
 
-    def load(self, program) -> Sequence[Count]:
-        """Judge by `program`; final counts of the one before.  NfqfwError or OSError: the old one stays in force."""
+    def load(self, program, kept: frozenset[tuple[int, str]] = frozenset()) -> Sequence[Count]:
+        """Judge by `program`; final counts of the one before.  NfqfwError or OSError: the old one stays in force.
+
+        The rules of the `kept` tables (family, name) go on with the state they have (limit, quota); others start afresh.
+        """
+        if self.options.queues > 1 and any("nat" in features for features in program.features.values()):
+            # a translated packet may come to another queue at its next hook, whose thread has no in-flight record of it
+            raise NfqfwError("NAT rules need one queue in this build", "start nfqfw with --queues 1", HOST_PROBLEM)
         hooks = attach_plan(program, self.options.exact)
         if self.worker is None and not hooks:
             self.program = program
@@ -48,6 +58,8 @@ class LiveEvaluator:
             self.start(program, loaded, hooks)
         else:
             self.announce(program)
+            if self.loaded is not None:
+                loaded.inherit(self.loaded, state_copies(self.program, program, kept))
             self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
         old, self.loaded, self.program = self.loaded, loaded, program
         return old.counters_list() if old is not None else []
@@ -61,12 +73,14 @@ class LiveEvaluator:
         """Open everything and divert; on failure nothing is left and a later command may try again."""
         from nfqfw._conntrack import ConntrackTable
         from nfqfw._engine import Engine
+        from nfqfw.conntrack.follow import EventHub
         from nfqfw.host import Host
         from nfqfw.report.live import Reporter
 
         self.host = Host.live(self.host_changed)
         try:
             self.table = ConntrackTable()
+            self.events = EventHub(self.table)
             self.engines = [Engine(self.table, self.host.block, thread=number) for number in range(self.options.queues)]
             self.reporters = [Reporter(self.interface_name) for _ in self.engines]
             self.announce(program)
@@ -79,7 +93,7 @@ class LiveEvaluator:
             worker.start(hooks)
         except BaseException:
             self.host.close()
-            self.host, self.table, self.engines, self.reporters = None, None, [], []
+            self.host, self.table, self.events, self.engines, self.reporters = None, None, None, [], []
             raise
         with self.lock:
             self.worker = worker
@@ -138,8 +152,11 @@ class LiveEvaluator:
         return stats
 
     def connections(self) -> list[str]:
-        """The flow table as lines, as far as this build prints it."""
-        return []
+        """The flow table as `conntrack -L` prints it."""
+        from nfqfw.conntrack import listing
+
+        now, wall = time.monotonic_ns(), time.time_ns()
+        return [listing.line(entry, wall) for entry in self.table.list(now_ns=now)] if self.table is not None else []
 
     def status(self) -> dict:
         """What is open and diverted now."""
@@ -150,3 +167,26 @@ class LiveEvaluator:
             "transport_totals": self.worker.totals() if self.worker is not None else {},
             "failure": repr(self.failure) if self.failure is not None else None,
         }
+
+
+def state_copies(old, new, kept: frozenset[tuple[int, str]]) -> list[tuple[int, int, int]]:
+    """(offset in new, offset in old, bytes) of the states of rules of the kept tables, which are the same objects in both."""
+    there: dict[tuple[int, int], int] = {}              # (id of the rule, how many states of it came before) -> offset
+    for row, ordinal, offset, _ in numbered(old):
+        there[id(old.rules[row]), ordinal] = offset
+    copies = []
+    for row, ordinal, offset, size in numbered(new):
+        chain = new.chains[new.rule_chain[row]]
+        key = id(new.rules[row]), ordinal
+        if (chain.family, chain.table) in kept and key in there:
+            copies.append((offset, there[key], size))
+    return copies
+
+
+def numbered(program):
+    """(rule row, ordinal among the rule's states, offset, bytes) of a Program's states."""
+    last, ordinal = -1, 0
+    for row, offset, size in program.states:
+        ordinal = ordinal + 1 if row == last else 0
+        last = row
+        yield row, ordinal, offset, size

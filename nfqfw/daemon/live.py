@@ -21,8 +21,11 @@ FAMILIES = (2, 10)
 class Evaluator(Protocol):
     """What judges packets by a Program.  Live: `nfqfw.daemon.evaluator`; tests have a counting one."""
 
-    def load(self, program) -> Sequence[Count]:
-        """Judge by `program` from now on, in every thread; returns the final counts of the one before ([] for the first)."""
+    def load(self, program, kept: frozenset[tuple[int, str]]) -> Sequence[Count]:
+        """Judge by `program` from now on, in every thread; returns the final counts of the one before ([] for the first).
+
+        Rules of the `kept` tables (family, name) keep their state.
+        """
 
     def counters(self) -> Sequence[Count]:
         """(packets, bytes) so far by counter number of the Program in force; [] if it counts nothing."""
@@ -38,6 +41,11 @@ class LiveStore:
         self.rulesets = {family: Ruleset(family) for family in FAMILIES}
         self.ledger = Ledger()
         self.generation = 0
+
+    @property
+    def events(self):
+        """The flow table and its events for the conntrack command; None while nothing is tracked."""
+        return getattr(self.evaluator, "events", None)
 
     @contextmanager
     def transaction(self, write: bool) -> Iterator[None]:
@@ -56,7 +64,7 @@ class LiveStore:
         before = self.rulesets
         wanted = {**before, **changed}
         program = self.compile([ruleset for ruleset in wanted.values() if not ruleset.is_empty()], self.generation + 1)
-        final = self.evaluator.load(program)
+        final = self.evaluator.load(program, unchanged(before, wanted))
         old = {}
         if counted:
             counts = self.ledger.by_owner(final)
@@ -69,6 +77,13 @@ class LiveStore:
     def counts(self) -> dict[int, Count]:
         """(packets, bytes) of every Rule and PolicyCount in force, by its id()."""
         return self.ledger.by_owner(self.evaluator.counters())
+
+
+def unchanged(before: Mapping[int, Ruleset], wanted: Mapping[int, Ruleset]) -> frozenset[tuple[int, str]]:
+    """(family, name) of the tables that are the same objects: their rules keep their state, as where the kernel commits
+    another table (spec/iptables.md 4.5)."""
+    return frozenset((family, name) for family, ruleset in wanted.items() for name, table in ruleset.tables.items()
+                     if before[family].tables.get(name) is table)
 
 
 def owners(rulesets: Iterable[Ruleset]) -> Iterator:

@@ -8,6 +8,7 @@ detach, drain, go.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -77,6 +78,7 @@ class Daemon:
 
     def serve(self, ready: Callable[[], None] = lambda: None) -> dict:
         """Run until told to end; returns the totals.  NfqfwError (nothing left behind) if it cannot start."""
+        gc.set_threshold(100_000, 50, 100)              # rulesets are millions of long-lived objects without cycles
         if self.server.lock_fd < 0 and not self.server.claim():
             raise NfqfwError(f"a daemon already runs in this network namespace{self.other()}",
                              "change its rules with nfqfw iptables, or end it with nfqfw down", HOST_PROBLEM)

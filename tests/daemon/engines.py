@@ -14,11 +14,11 @@ class CountingEvaluator:
         self.refuse = None                              # an exception that the next load raises
         self.stopped = False
 
-    def load(self, program):
+    def load(self, program, kept):
         if self.refuse is not None:
             error, self.refuse = self.refuse, None
             raise error
-        final, self.live, self.program = self.live, [(0, 0)] * program.n_counters, program
+        final, self.live, self.program, self.kept = self.live, [(0, 0)] * program.n_counters, program, kept
         self.loads += 1
         return final
 

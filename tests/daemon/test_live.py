@@ -121,3 +121,11 @@ def test_empty_ruleset_is_not_compiled_and_its_policy_counts_stay(store):
     store.commit({2: Ruleset(2, {"filter": type(table)("filter", chains)})})
     assert store.evaluator.program.chains == ()
     assert store.counted(2).tables["filter"].chains["OUTPUT"].packets == 3
+
+
+def test_tables_that_a_commit_does_not_touch_keep_their_state(store):
+    text = TEXT + "*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" \
+                  ":POSTROUTING ACCEPT [0:0]\n-A INPUT -m limit -j ACCEPT\nCOMMIT\n"
+    put(store, text)
+    store.commit({2: with_rules(store.ruleset(2), [])})
+    assert store.evaluator.kept == {(2, "mangle")}
