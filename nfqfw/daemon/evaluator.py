@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from nfqfw.daemon.ledger import Count
 from nfqfw.daemon.worker import Worker, copy_range, notices
+from nfqfw.errors import NfqfwError
 from nfqfw.plan import attach_plan
 
 HOST_PROBLEM = 4                # exit code: this host, or what was asked of it, cannot do it
