@@ -7,11 +7,17 @@ From then on threads and queues stay until `stop`; which hooks are diverted foll
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
+from nfqfw._conntrack import ConntrackTable
+from nfqfw.conntrack import listing
+from nfqfw.daemon.flows import Flows
 from nfqfw.daemon.ledger import Count
 from nfqfw.daemon.worker import Worker, copy_range, notices
 from nfqfw.plan import attach_plan
+
+CONNECTIONS_SHOWN = 1_000       # in totals and status; `nfqfw conntrack -L` shows all
 
 
 class LiveEvaluator:
@@ -22,12 +28,12 @@ class LiveEvaluator:
 
     def __init__(self, options, on_lines: Callable[[str, list[str]], object]) -> None:
         self.options = options
+        self.flows = Flows(ConntrackTable())
         self.on_lines = on_lines
         self.engines: list = []
         self.reporters: list = []
         self.worker: Worker | None = None
         self.host = None
-        self.table = None
         self.program = None                             # in force
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
@@ -64,15 +70,13 @@ class LiveEvaluator:
 
     def start(self, program, loaded, hooks: frozenset[str]) -> None:
         """Open everything and divert; on failure nothing is left and a later command may try again."""
-        from nfqfw._conntrack import ConntrackTable
         from nfqfw._engine import Engine
         from nfqfw.host import Host
         from nfqfw.report.live import Reporter
 
         self.host = Host.live(self.host_changed)
         try:
-            self.table = ConntrackTable()
-            self.engines = [Engine(self.table, self.host.block, thread=number) for number in range(self.options.queues)]
+            self.engines = [Engine(self.flows.table, self.host.block, thread=number) for number in range(self.options.queues)]
             self.reporters = [Reporter(self.interface_name) for _ in self.engines]
             self.announce(program)
             for engine in self.engines:
@@ -84,7 +88,7 @@ class LiveEvaluator:
             worker.start(hooks)
         except BaseException:
             self.host.close()
-            self.host, self.table, self.engines, self.reporters = None, None, [], []
+            self.host, self.engines, self.reporters = None, [], []
             raise
         with self.lock:
             self.worker = worker
@@ -94,6 +98,7 @@ class LiveEvaluator:
 
     def stop(self) -> None:
         """Detach, end the threads, close the queues.  Counters and figures stay readable."""
+        self.flows.stop()
         with self.lock:
             worker, host = self.worker, self.host
         if host is not None:
@@ -143,8 +148,9 @@ class LiveEvaluator:
         return stats
 
     def connections(self) -> list[str]:
-        """The flow table as lines, as far as this build prints it."""
-        return []
+        """The flow table as `conntrack -L` prints it, at most CONNECTIONS_SHOWN lines."""
+        entries = self.flows.table.list(now_ns=time.monotonic_ns())[:CONNECTIONS_SHOWN]
+        return [listing.line(entry, time.time_ns()) for entry in entries]
 
     def status(self) -> dict:
         """What is open and diverted now."""
@@ -152,6 +158,7 @@ class LiveEvaluator:
             "hooks": sorted(self.worker.hooks) if self.worker is not None else [],
             "queues": [self.options.queue + number for number in range(len(self.engines))],
             "transport": self.options.transport,
+            "connections": self.flows.table.count,
             "transport_totals": self.worker.totals() if self.worker is not None else {},
             "failure": repr(self.failure) if self.failure is not None else None,
         }
