@@ -21,6 +21,8 @@ cdef enum:
     INFLIGHT_MAX = 131072       # limits.INFLIGHT_MAX
     INFLIGHT_BUCKETS = 65536
     NO_RECORD = 0xffffffff
+    PIECES = 4096
+    PIECES_SECONDS = 30         # ipfrag_time
 
 
 cdef struct InFlight:           # 64 bytes
@@ -43,6 +45,11 @@ cdef struct InFlight:           # 64 bytes
     uint32_t newer
 
 
+cdef struct Pieces:             # an IPv4 datagram whose fragments crossed PREROUTING one by one: the kernel merges them before INPUT
+    uint64_t key
+    uint64_t until              # CLOCK_MONOTONIC ns: the kernel's own time for reassembly
+
+
 cdef struct InFlightTable:
     InFlight records[131072]
     uint32_t head[65536]        # first (oldest) of each bucket, NO_RECORD = none
@@ -53,6 +60,7 @@ cdef struct InFlightTable:
     uint32_t high
     uint32_t count
     uint32_t own_count          # records of replies of our own
+    Pieces pieces[4096]         # outlive the records, which end when the sockets are read empty; a newer one takes an older one's place
 
 
 cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
@@ -210,3 +218,18 @@ cdef inline bint inflight_take_oldest(InFlightTable* t, InFlight* out) noexcept 
     memcpy(out, &t.records[i], sizeof(InFlight))
     inflight_unlink(t, i, before)
     return True
+
+
+cdef inline void pieces_note(InFlightTable* t, const Packet* p, uint64_t now) noexcept nogil:
+    """A fragment of this IPv4 datagram has run PREROUTING by itself."""
+    cdef uint64_t key, check
+    inflight_piece_key(p.data, p.proto, &key, &check)
+    t.pieces[key & (PIECES - 1)].key = key
+    t.pieces[key & (PIECES - 1)].until = now + PIECES_SECONDS * <uint64_t>1000000000
+
+
+cdef inline bint pieces_seen(const InFlightTable* t, const Packet* p, uint64_t now) noexcept nogil:
+    """Whether fragments of this datagram have, within the kernel's time for reassembly."""
+    cdef uint64_t key, check
+    inflight_piece_key(p.data, p.proto, &key, &check)
+    return t.pieces[key & (PIECES - 1)].key == key and t.pieces[key & (PIECES - 1)].until > now

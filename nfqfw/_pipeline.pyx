@@ -20,7 +20,7 @@ from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, 
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
-                              inflight_take_oldest, inflight_write)
+                              inflight_take_oldest, inflight_write, pieces_note, pieces_seen)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
 from nfqfw._packet cimport *
@@ -444,7 +444,11 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     if p.flags & IS_FRAGMENT and e.c.program.features[family_index(p.family)] & (NEEDS_CONNTRACK | NEEDS_DEFRAG):
         gather(e, p, at)
         return
+    if p.family == IPV4 and e.attached & (1 << PREROUTING) and p.hook == INPUT and p.step == 0 and pieces_seen(e.inflight, p, e.c.now):
+        p.step = 1 << PREROUTING
     decide(e, p, True)
+    if p.flags & IS_FRAGMENT and p.hook == PREROUTING and p.family == IPV4 and p.verdict == ACCEPT:
+        pieces_note(e.inflight, p, e.c.now)
     let_go(e, p)
 
 

@@ -10,7 +10,7 @@ INTERRUPTED = 130
 
 MEANING = {
     OK: "done; `run` and `up` that were told to stop",
-    NO: "the answer is no: an expectation of demo not observed, doctor found what must be fixed, selftest found a difference",
+    NO: "the answer is no: an expectation of demo not observed, doctor found what must be fixed, selftest a difference, check --strict warnings",
     USAGE: "wrong use: an unknown option, a file that is not there or cannot be read",
     RULES: "the ruleset has mistakes, or asks for what this build does not evaluate",
     HOST: "this host, or this user on it, cannot do it: no root, a queue that another process owns, a kernel without NFQUEUE",

@@ -15,7 +15,8 @@ from libc.string cimport memcpy, memset
 
 from nfqfw._outbox cimport EngineDoor, Outbox, Released
 from nfqfw._packet cimport (DIRTY_MARK, DIRTY_PAYLOAD, DIRTY_PRIORITY, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID,
-                            REASON_TRUNCATED, TRUNCATED, Packet)
+                            REASON_TRUNCATED, TRUNCATED, Packet, put16)
+from nfqfw.queue._libc cimport CLOCK_MONOTONIC, nfqfw_clock
 
 from typing import NamedTuple
 
@@ -134,6 +135,39 @@ cdef class Feed:
                      box.packets[i].ifindex) for i in range(box.n_packets)]
         box.n_packets = 0
         return out
+
+    def measure(self, uint32_t rounds, uint32_t flows, uint64_t now, int64_t wall):
+        """For benchmarks: judge the batch `rounds` times; returns the engine's ns.  The batch stays.
+
+        flows > 0: before each packet is judged again it becomes one of so many UDP flows, at random, by its ports
+        (the packets must be IPv4 UDP without options and with checksum 0); 0: the packets as they are.
+        """
+        cdef Packet pristine[64]
+        cdef uint64_t spent = 0, begun, state = 88172645463325252
+        cdef uint32_t r, i, flow, n = self._n
+        memcpy(pristine, self._packets, sizeof(pristine))
+        with nogil:
+            for r in range(rounds):
+                memcpy(self._packets, pristine, n * sizeof(Packet))
+                for i in range(n if flows else 0):
+                    state ^= state << 13                # xorshift64
+                    state ^= state >> 7
+                    state ^= state << 17
+                    flow = <uint32_t>((state >> 11) % flows)
+                    put16(self._packets[i].data + 20, 1024 + flow % 64000)
+                    put16(self._packets[i].data + 22, 1024 + flow // 64000)
+                begun = nfqfw_clock(CLOCK_MONOTONIC)
+                self._door.batch(self._door.engine, self._packets, n, now, wall)
+                spent += nfqfw_clock(CLOCK_MONOTONIC) - begun
+                if self._door.outbox != NULL:
+                    self._door.outbox.n_released = 0
+                    self._door.outbox.n_packets = 0
+                if self._door.idle != NULL:
+                    self._door.idle(self._door.engine, now)
+                now += 1000
+                wall += 1000
+        memcpy(self._packets, pristine, sizeof(pristine))
+        return spent
 
     cdef list _collect(self):
         cdef Outbox* box = self._door.outbox

@@ -46,7 +46,7 @@ def test_json_has_one_object_per_file(tmp_path):
     first, second = map(json.loads, done.stdout.splitlines())
     assert done.returncode == 3
     assert [(m["line"], m["column"]) for m in first["mistakes"]] == [(3, 25), (4, 13), (5, 15)]
-    assert second == {"file": str(ruleset(4)), "ok": True, "mistakes": []}
+    assert second == {"file": str(ruleset(4)), "ok": True, "mistakes": [], "warnings": []}
 
 
 @pytest.mark.parametrize("name, text, family", [
@@ -61,3 +61,13 @@ def test_bytes_that_are_no_text_are_a_mistake_not_a_bug(tmp_path):
     path.write_bytes(bytes(range(256)) * 20)
     done = check(path)
     assert done.returncode == 3 and "Traceback" not in done.stderr and "bug" not in done.stderr
+
+
+def test_warnings_are_told_and_strict_makes_them_count(tmp_path):
+    path = tmp_path / "dead.v4"
+    path.write_text("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n-A INPUT -p tcp -j ACCEPT\nCOMMIT\n")
+    done = check(path)
+    assert done.returncode == 0
+    assert done.stdout == f"{path}:4: warning: never decides anything: line 3 takes all its packets first\n{path}: ok, 1 warning\n"
+    assert check("--strict", path).returncode == 1
+    assert json.loads(check("--json", path).stdout)["warnings"] == [{"message": "never decides anything: line 3 takes all its packets first", "line": 4}]

@@ -91,3 +91,19 @@ def test_ttl_in_a_late_prerouting_is_the_one_before_forwarding():
     packet = udp()
     packet.ttl = 63
     assert fw.forward(packet).accepted
+
+
+def test_fragments_that_crossed_prerouting_one_by_one_are_not_counted_again_when_the_kernel_has_merged_them():
+    """Nothing tracks: the fragments run raw PREROUTING each, the merged datagram at INPUT runs only INPUT (seen on the kernel)."""
+    from scapy.layers.inet import fragment
+    fw = Firewall("*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A PREROUTING -p udp\nCOMMIT\n" + rules(), hooks=ALL)
+    whole = IP(src=C, dst="10.0.1.1", id=3) / UDP(sport=4, dport=5) / Raw(b"x" * 40)
+    for piece in reversed(fragment(whole, fragsize=24)):
+        assert fw.prerouting(piece).accepted
+        fw.engine.idle(fw.now)                          # the sockets were read empty in between: its record is gone
+    assert fw.local_in(whole).accepted
+    assert fw.counters("PREROUTING", "raw")[0][0] == 2
+    assert fw.counters("INPUT")[-1] == (1, 68)
+    other = IP(src=C, dst="10.0.1.1", id=4) / UDP(sport=4, dport=5)
+    assert fw.local_in(other).accepted                  # no fragments of it were seen: PREROUTING is run now
+    assert fw.counters("PREROUTING", "raw")[0][0] == 3

@@ -1,0 +1,164 @@
+"""What iptables accepts but nobody means: warnings about a ruleset that is right as far as the kernel cares.
+
+Overview.  `warnings(ruleset)` runs a table of checks over each table; each yields Warning values with the place and what is
+the matter.  Nothing here changes what a ruleset does, and no check guesses: a rule is called dead only if every packet that
+it could match is certainly decided by an earlier rule of its chain.
+
+The cost is linear in the number of rules: an earlier rule is compared only if it is among the WIDE_MAX widest so far, or
+equal to the later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nfqfw.errors import Span
+from nfqfw.rules.model import IPV6, Chain, Jump, Rule, Ruleset, Standard, Table
+
+WIDE_MAX = 64               # earlier rules that a later one is compared with
+ICMPV6 = 58
+TERMINAL = frozenset({"ACCEPT", "DROP", "QUEUE", "REJECT"})
+# matches that give one packet the same answer wherever it meets them in a chain.  Not: what keeps state (limit, statistic ...), and what a
+# rule in between may change (mark, tos, ttl ...)
+CONSTANT = frozenset({"comment", "tcp", "udp", "udplite", "sctp", "dccp", "icmp", "icmp6", "multiport", "conntrack", "state", "iprange", "addrtype",
+                      "mac", "physdev", "pkttype"})
+
+
+class Warning(NamedTuple):
+    """One remark; `span` says where."""
+
+    span: Span
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.span.file}:{self.span.line}: warning: {self.message}"
+
+
+def warnings(ruleset: Ruleset) -> list[Warning]:
+    """All remarks, in the order of the file."""
+    found = [warning for table in ruleset.tables.values() for check in CHECKS for warning in check(table, ruleset.family)]
+    return sorted(found, key=lambda warning: (warning.span.file, warning.span.line))
+
+
+# ---- dead rules --------------------------------------------------------------------------------------------------------
+
+def conditions(rule: Rule) -> int:
+    """How many things a rule asks for: the fewer, the wider it is."""
+    return (bool(rule.source) + bool(rule.destination) + bool(rule.in_interface) + bool(rule.out_interface) + bool(rule.protocol)
+            + rule.fragment + len(asked(rule)))
+
+
+def asked(rule: Rule) -> list:
+    """Its matches, without those that always hold."""
+    return [use for use in rule.matches if use.name != "comment"]
+
+
+def decides_all(rule: Rule) -> bool:
+    """True if no packet that matches goes on behind the rule."""
+    target = rule.target
+    name = target.name if target is not None and not isinstance(target, Jump) else ""
+    return name in TERMINAL and all(use.name in CONSTANT for use in rule.matches)
+
+
+def network_within(inner: bytes | None, inner_mask: bytes | None, outer: bytes | None, outer_mask: bytes | None) -> bool:
+    """Every address of the inner network is one of the outer; None = any address."""
+    if outer is None:
+        return True
+    if inner is None:
+        return False
+    return all(o & i == o and a & o == b & o for a, i, b, o in zip(inner, inner_mask, outer, outer_mask, strict=True))
+
+
+def covers(wide: Rule, narrow: Rule) -> bool:
+    """True only if every packet that `narrow` matches is matched by `wide`.  False when in doubt."""
+    if wide.inverted or narrow.inverted:
+        return same_question(wide, narrow)
+    return (wide.protocol in (0, narrow.protocol)
+            and wide.in_interface in ("", narrow.in_interface) and wide.out_interface in ("", narrow.out_interface)
+            and (not wide.fragment or narrow.fragment)
+            and network_within(narrow.source, narrow.source_mask, wide.source, wide.source_mask)
+            and network_within(narrow.destination, narrow.destination_mask, wide.destination, wide.destination_mask)
+            and all(use in narrow.matches for use in asked(wide)))
+
+
+def question(rule: Rule) -> tuple:
+    """Everything a rule asks for; equal for rules that match the same packets by the same words."""
+    return (rule.source, rule.source_mask, rule.destination, rule.destination_mask, rule.in_interface, rule.out_interface,
+            rule.protocol, rule.fragment, rule.inverted, tuple(map(hash, asked(rule))))
+
+
+def same_question(a: Rule, b: Rule) -> bool:
+    return question(a) == question(b) and asked(a) == asked(b)
+
+
+def dead_rules(table: Table, family: int) -> Iterator[Warning]:
+    """Rules that an earlier rule of their chain leaves no packet for.  Not in raw, where NOTRACK changes the state that rules ask for."""
+    for chain in () if table.name == "raw" else table.chains.values():
+        equal: dict[tuple, Rule] = {}
+        wide: list[Rule] = []
+        for rule in chain.rules:
+            key = question(rule)
+            first = equal.get(key)
+            if first is None or not same_question(first, rule):
+                first = next((other for other in wide if covers(other, rule)), None)
+            if first is not None:
+                yield Warning(rule.span, f"never decides anything: line {first.line} takes all its packets first")
+                if not conditions(first):
+                    break                                   # everything behind it is dead: said once
+            elif decides_all(rule):
+                equal.setdefault(key, rule)
+                if len(wide) < WIDE_MAX or conditions(rule) < conditions(wide[-1]):
+                    wide = sorted([*wide, rule], key=conditions)[:WIDE_MAX]
+
+
+# ---- chains ------------------------------------------------------------------------------------------------------------
+
+def used_chains(table: Table) -> set[str]:
+    return {rule.target.chain for chain in table.chains.values() for rule in chain.rules if isinstance(rule.target, Jump)}
+
+
+def unused_chains(table: Table, family: int) -> Iterator[Warning]:
+    """User chains with rules that nothing jumps to.  (An empty one is often made for another program to fill.)"""
+    used = used_chains(table)
+    for chain in table.chains.values():
+        if chain.policy is None and chain.rules and chain.name not in used:
+            yield Warning(place(chain, table), f"chain {chain.name} is used by no rule: its {len(chain.rules)} rules never run")
+
+
+def place(chain: Chain, table: Table) -> Span:
+    """Where the chain is declared, or where its first rule is, or the table's first."""
+    if chain.file:
+        return Span(chain.file, chain.line)
+    rules = chain.rules or [rule for other in table.chains.values() for rule in other.rules[:1]]
+    return rules[0].span if rules else Span("", 0)
+
+
+# ---- what breaks a network ---------------------------------------------------------------------------------------------
+
+def neighbour_discovery(table: Table, family: int) -> Iterator[Warning]:
+    """IPv6 finds link-layer addresses by ICMPv6: an INPUT chain that drops it cuts the host off."""
+    chain = table.chains.get("INPUT")
+    if family != IPV6 or table.name != "filter" or chain is None or chain.policy != "DROP":
+        return
+    accepted = any(isinstance(rule.target, Standard) and rule.target.name == "ACCEPT" and rule.protocol in (0, ICMPV6)
+                   and not rule.in_interface and not any(use.name in ("conntrack", "state") for use in rule.matches)
+                   for other in table.chains.values() for rule in other.rules)
+    if not accepted:
+        yield Warning(place(chain, table),
+                      "INPUT has policy DROP and no rule accepts ICMPv6 types 133 to 136: neighbour discovery fails, and IPv6 with it")
+
+
+def answers_dropped(table: Table, family: int) -> Iterator[Warning]:
+    """INPUT with policy DROP that looks at connection states, but accepts no answers."""
+    chain = table.chains.get("INPUT")
+    if table.name != "filter" or chain is None or chain.policy != "DROP":
+        return
+    states = [use for other in table.chains.values() for rule in other.rules for use in rule.matches if use.name in ("conntrack", "state")]
+    texts = [use.ext.save(use) for use in states]
+    if texts and not any("ESTABLISHED" in text for text in texts):
+        yield Warning(place(chain, table),
+                      "INPUT has policy DROP and no rule accepts ESTABLISHED: answers to this host's own connections are dropped")
+
+
+CHECKS = (dead_rules, unused_chains, neighbour_discovery, answers_dropped)
