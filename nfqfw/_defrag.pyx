@@ -473,7 +473,7 @@ cdef void scatter(const Datagram* q, Fragment* f, const Packet* whole, Released*
     r.len = f.len
 
 
-cdef inline bint leaves_whole(const Datagram* q, const Packet* whole) noexcept nogil:
+cdef bint leaves_whole(const Datagram* q, const Packet* whole) noexcept nogil:
     """IPv6: a datagram no longer than its longest fragment goes on without fragment headers, as the kernel sends it: an
     atomic fragment (RFC 6946), or one whose other fragments hold no more than the 8 bytes of that header."""
     return q.family != IPV4 and whole.len <= q.size_max

@@ -12,11 +12,11 @@ door is _engine.pyx.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from nfqfw._conn cimport CONFIRMED, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
+from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_release)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
-                            defrag_free, defrag_new, defrag_release)
+                            defrag_free, defrag_new, defrag_release, leaves_whole)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
@@ -173,8 +173,8 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
             return GONE
         if not hot.status & done and run_mapping(e, p, NULL) == GONE:
             return GONE
-    if not hot.status & (SRC_NAT | DST_NAT):
-        return ON
+    if not hot.status & (SRC_NAT | DST_NAT) and not (table and (p.ctinfo == CT_RELATED or p.ctinfo == CT_RELATED_REPLY)):
+        return ON                           # errors are tested for their checksum all the same, as the kernel's NAT does
     reason = nat_packet(e.conntrack, p, manip_of_hook(e.c.hook), &e.c)
     if reason:
         return drop(p, reason)
@@ -186,7 +186,11 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
 cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     """The last step: an unconfirmed connection becomes one that others see."""
     cdef uint8_t reason
-    if p.conn == 0 or p.ctinfo == CT_UNTRACKED or e.conntrack.table.hot[p.conn].status & CONFIRMED:
+    if p.conn == 0 or p.ctinfo == CT_UNTRACKED:
+        return ON
+    if e.conntrack.table.hot[p.conn].status & CONFIRMED:
+        if e.conntrack.table.hot[p.conn].flags & CONN_EVENT:
+            conntrack_confirm(e.conntrack, p, e.c.now)          # nothing to confirm: it tells the UPDATE event
         return ON
     if direction_of(p.ctinfo) == REPLY:
         return ON
@@ -389,14 +393,18 @@ cdef inline void let_go(EngineState* e, Packet* p) noexcept nogil:
 cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t at) noexcept nogil:
     """Judge a reassembled datagram and release its fragments; each is remembered, for it crosses again by itself."""
     cdef Fragment* f
+    cdef bint whole_goes
     if whole.conn:
         conntrack_hold(e.conntrack, whole.conn)
     decide(e, whole, whole.family == IPV4)      # only IPv4 is merged by the kernel before INPUT
+    whole_goes = leaves_whole(q, whole)
     defrag_release(e.defrag, q, whole, e.outbox, at)
     e.stats.verdicts[whole.verdict] += q.n
     e.stats.drops[whole.reason] += q.n
     if whole.verdict == ACCEPT and crosses_again(e, whole):
-        f = q.first
+        if whole_goes:
+            remember(e, whole)
+        f = NULL if whole_goes else q.first
         while f != NULL:
             f.facts.conn = whole.conn
             f.facts.ctinfo = whole.ctinfo

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nfqfw.conntrack import listing
+from nfqfw.conntrack import listing, sctp, tcp
 from nfqfw.conntrack.entry import DST_NAT, SRC_NAT, Entry, Side
 from nfqfw.conntrack.help import HELP
 from nfqfw.conntrack.match import mark_and_mask, matches
@@ -53,6 +53,8 @@ def run(argv: list[str], table, *, now_ns: int | None = None, wall_ns: int | Non
     """Run one command line (without the program's name)."""
     now_ns = time.monotonic_ns() if now_ns is None else now_ns
     wall_ns = time.time_ns() if wall_ns is None else wall_ns
+    if argv[:1] in (["--explain"], ["--proc"]):
+        return ours(argv, table, now_ns, wall_ns)
     try:
         request = parse(argv)
         job = Job(request, table, now_ns, wall_ns, read or _read)
@@ -62,6 +64,16 @@ def run(argv: list[str], table, *, now_ns: int | None = None, wall_ns: int | Non
         return Result("", f"{PROGRAM}: {error}\n{hint}", 2 if error.hint else 1)
     follow = request if request.command == "event" else None
     return Result("".join(job.out), "".join(job.err), code, follow)
+
+
+def ours(argv: list[str], table, now_ns: int, wall_ns: int) -> Result:
+    """What the real tool does not have: --proc (the text of /proc/net/nf_conntrack) and --explain tcp|sctp (the tracker's table)."""
+    if argv[0] == "--proc" and len(argv) == 1:
+        return Result("".join(listing.proc_line(entry, wall_ns) + "\n" for entry in table.list(now_ns=now_ns)))
+    tables = {"tcp": tcp.explain, "sctp": sctp.explain}
+    if argv[0] == "--explain" and argv[1:] and argv[1] in tables:
+        return Result(tables[argv[1]]())
+    return Result("", "conntrack: --explain needs tcp or sctp, --proc nothing\n", 2)
 
 
 def follow(request: Request, entry: Entry, now_ns: int) -> str:

@@ -18,6 +18,7 @@ from nfqfw.daemon.worker import Worker, copy_range, notices
 from nfqfw.plan import attach_plan
 
 CONNECTIONS_SHOWN = 1_000       # in totals and status; `nfqfw conntrack -L` shows all
+HOST_PROBLEM = 4                # exit code: this host, or what was asked of it, cannot do it
 
 
 class LiveEvaluator:
@@ -46,6 +47,9 @@ class LiveEvaluator:
 
         The rules of the `kept` tables (family, name) go on with the state they have (limit, quota); others start afresh.
         """
+        if self.options.queues > 1 and any("nat" in features for features in program.features.values()):
+            # a translated packet may come to another queue at its next hook, whose thread has no in-flight record of it
+            raise NfqfwError("NAT rules need one queue in this build", "start nfqfw with --queues 1", HOST_PROBLEM)
         hooks = attach_plan(program, self.options.exact)
         if self.worker is None and not hooks:
             self.program = program

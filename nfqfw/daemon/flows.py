@@ -1,24 +1,21 @@
 """The `conntrack` applet and the nf_conntrack_* settings, on the flow table of the daemon.
 
-The table does its own locking, so these commands do not wait for rule changes.  `-E` follows the table's events: one thread
-drains its ring while there is a follower and hands each event to all of them; a follower that does not read loses events, and
-is told how many at the end, as a slow reader of the kernel's would lose them.
+The table does its own locking, so these commands do not wait for rule changes.  `-E` follows the table's events until its client
+goes or the daemon ends.
 """
 
 from __future__ import annotations
 
-import queue
 import select
 import threading
 import time
 
 from nfqfw.conntrack import command
+from nfqfw.conntrack.follow import EventHub
 from nfqfw.daemon.deferred import Deferred, Needed, Terminal
 from nfqfw.daemon.server import Session
 
-DRAIN_SECONDS = 0.05            # how often events are taken from the ring while somebody follows
-BATCH_EVENTS = 4_096
-FOLLOWER_BATCHES = 256          # waiting for one follower before it loses some
+EVENT_SECONDS = 0.05            # how often a follower looks for events, and whether its client is still there
 
 
 class Flows:
@@ -26,8 +23,7 @@ class Flows:
 
     def __init__(self, table) -> None:
         self.table = table
-        self.followers: list[queue.Queue] = []
-        self.lock = threading.Lock()                    # of the followers
+        self.hub = EventHub(table)
         self.ended = threading.Event()
 
     def stop(self) -> None:
@@ -36,54 +32,19 @@ class Flows:
 
     def conntrack(self, argv: list[str], session: Session) -> int:
         result = run_conntrack(argv, self.table, session)
-        return result.code if result.follow is None else self.follow(result.follow, session)
+        if result.follow is not None:
+            self.follow(result.follow, session)
+        return result.code
 
-    # ---- events ---------------------------------------------------------------------------------------------------------
-
-    def follow(self, request, session: Session) -> int:
-        """Print events until the client goes or the daemon ends."""
-        events: queue.Queue = queue.Queue(FOLLOWER_BATCHES)
-        session.tell({"follow": True})
-        self.join(events)
-        try:
-            while not self.ended.is_set() and not has_left(session):
-                try:
-                    batch = events.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                now = time.time_ns()
-                session.print(1, "".join(command.follow(request, entry, now) for entry in batch).encode())
-        finally:
-            self.leave(events)
-        return 0
-
-    def join(self, events: queue.Queue) -> None:
-        with self.lock:
-            self.followers.append(events)
-            if len(self.followers) == 1:
-                self.table.events(1 << 30)              # what nobody has asked for
-                self.table.listen()
-                threading.Thread(target=self.drain, name="events", daemon=True).start()
-
-    def leave(self, events: queue.Queue) -> None:
-        with self.lock:
-            self.followers.remove(events)
-            if not self.followers:
-                self.table.deafen()
-
-    def drain(self) -> None:
-        while not self.ended.is_set():
-            with self.lock:
-                if not self.followers:
+    def follow(self, request, session: Session) -> None:
+        """Print events; the client knows from the first message that it may be silent for long."""
+        with self.hub.listen() as take:
+            session.tell({"follow": True})
+            while not has_left(session):
+                text = "".join(command.follow(request, entry, time.time_ns()) for entry in take())
+                session.print(1, text.encode())
+                if self.ended.wait(EVENT_SECONDS):
                     return
-                batch = self.table.events(BATCH_EVENTS)
-                for follower in self.followers if batch else ():
-                    try:
-                        follower.put_nowait(batch)
-                    except queue.Full:
-                        pass
-            if len(batch) < BATCH_EVENTS:
-                time.sleep(DRAIN_SECONDS)
 
     # ---- settings -------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,8 @@ def _record(options) -> int:
 def _print(report: lanes.Report) -> int:
     for seed, lines in list(report.different.items())[:50]:
         print(f"seed {seed}:", *lines[:6], sep="\n    ")
-    print(f"{report.cases} cases, {report.packets} packets, {len(report.different)} differences, {report.seconds:.1f} s")
+    print(f"{report.cases} cases, {report.packets} packets, {len(report.different)} differences, "
+          f"{report.undecided} undecided by the kernel, {report.seconds:.1f} s")
     return 1 if report.different else 0
 
 

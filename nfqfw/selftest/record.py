@@ -31,6 +31,9 @@ class Answer:
     connections: int
 
 
+UNDECIDED = Answer([], [], 0)       # the kernel answers this case at random
+
+
 def answer_of(outcome: Outcome) -> Answer:
     return Answer(outcome.digests(), flat(outcome.counters), connections_digest(outcome.connections))
 
