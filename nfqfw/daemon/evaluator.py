@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import time
 from collections.abc import Callable, Sequence
 
 from nfqfw._conntrack import ConntrackTable
