@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=None, help="cases (default: record 20000, live 500)")
     parser.add_argument("--unsupported", type=Path, help="unsupported.toml: features to leave out")
     parser.add_argument("--whole", action="store_true", help="case: do not shrink")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     return {"record": _record, "check": _check, "live": _live, "case": _case, "flow": _flow}[options.what](options)
 
 

@@ -52,6 +52,8 @@ def flow_of(side: str, kind: str, state: str, cell: str) -> str:
     flags = FLAGS[kind]
     if state == "SYN_SENT" and side == "server":
         seq = 500
+    if kind == "rst" and state == "SYN_SENT" and side == "client":
+        flags = "R"                             # the other side has said nothing that could be acknowledged
     if flags == "S" and state in ("TIME_WAIT", "CLOSE"):
         seq = 90_000
     end = seq + ("S" in flags) + ("F" in flags)
