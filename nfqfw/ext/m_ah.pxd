@@ -16,9 +16,10 @@ cdef struct Ah6Info:            # "<IIIBBH"
 
 
 cdef inline bint m_ah6(Packet* p, const Ah6Info* info, Context* c) noexcept nogil:
-    cdef uint32_t at
+    """A header that is cut, or says that it is longer than the packet, is a hotdrop."""
+    cdef uint32_t at = 0
     cdef Found6 found = find_header6(p, HEADER_AUTH, &at)
-    if found != FOUND or not has(p, at, 12):
+    if found != FOUND or not has(p, at, 12) or not has(p, at, <uint32_t>(p.data[at + 1] + 2) * 4):
         if found == MALFORMED or found == FOUND:
             c.hotdrop = 1
         return False

@@ -24,7 +24,7 @@ cdef inline uint32_t dccp_header_length(const Packet* p) noexcept nogil:
     cdef uint32_t n = 16 if p.data[p.thoff + 8] & 1 else 12
     if kind == 0:                       # REQUEST: service code
         return n + 4
-    if kind == 1 or kind == 7:          # RESPONSE, RESET: acknowledgement and 4 bytes
+    if kind == 1 or kind == 7 or kind > 9:      # RESPONSE, RESET, what nobody knows: acknowledgement and 4 bytes
         return n + 12
     return n if kind == 2 else n + 8    # DATA has none, all others acknowledge
 
@@ -67,4 +67,4 @@ cdef inline bint m_dccp(Packet* p, const DccpInfo* info, Context* c) noexcept no
         return False
     if info.asked & 8 and has_dccp_option(p, info.option, c) == ((info.invert & 8) != 0):
         return False
-    return not c.hotdrop
+    return True

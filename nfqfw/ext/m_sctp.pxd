@@ -73,4 +73,4 @@ cdef inline bint m_sctp(Packet* p, const SctpInfo* info, Context* c) noexcept no
         return False
     if not info.chunks_asked:
         return True
-    return (chunks_fit(p, info, c) ^ ((info.invert & 4) != 0)) and not c.hotdrop
+    return chunks_fit(p, info, c) ^ ((info.invert & 4) != 0)    # true with hotdrop: the rule counts, and the packet is lost
