@@ -84,5 +84,6 @@ cdef void defrag_free(Defrag* d) noexcept nogil
 cdef uint32_t defrag_add(Defrag* d, Packet* p, uint64_t now, Packet* whole, Datagram** complete, Outbox* box,
                          uint32_t at) noexcept nogil
 cdef void defrag_release(Defrag* d, Datagram* q, const Packet* whole, Outbox* box, uint32_t at) noexcept nogil
+cdef bint leaves_whole(const Datagram* q, const Packet* whole) noexcept nogil
 cdef void defrag_expire(Defrag* d, uint64_t now, Outbox* box, uint32_t at) noexcept nogil
 cdef void defrag_bury(Defrag* d) noexcept nogil

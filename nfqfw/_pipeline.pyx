@@ -16,7 +16,7 @@ from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SR
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_release)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
-                            defrag_free, defrag_new, defrag_release)
+                            defrag_free, defrag_new, defrag_release, leaves_whole)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
@@ -47,7 +47,8 @@ cdef enum:
     IFF_LOOPBACK = 8
     GONE = 0                    # run_* answers: the packet is decided (p.verdict)
     ON = 1                      # run_* answers: go on with the next step
-    EXPIRE_BUDGET = 64          # entries looked at per batch
+    EXPIRE_BUDGET = 64          # entries looked at when the socket is empty,
+    EXPIRE_NS = 1000000         # at most so often; live, the worker's housekeeping looks at all of them once a second
 
 
 # ---- one step ---------------------------------------------------------------------------------------------------------
@@ -88,7 +89,8 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     r.done = 0
     e.inflight.own_count += 1
     if p.conn == 0:
-        r.ctinfo = CT_INVALID               # a reply to an UNTRACKED packet is tracked like any other
+        # tracked like any other; and to the raw table a reply to an UNTRACKED packet has something attached (no connection)
+        r.ctinfo = CT_RELATED_REPLY if p.ctinfo == CT_UNTRACKED else CT_INVALID
     else:
         conntrack_hold(e.conntrack, p.conn)
         r.ctinfo = CT_RELATED_REPLY if direction_of(p.ctinfo) != REPLY else CT_RELATED
@@ -173,8 +175,8 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
             return GONE
         if not hot.status & done and run_mapping(e, p, NULL) == GONE:
             return GONE
-    if not hot.status & (SRC_NAT | DST_NAT):
-        return ON
+    if not hot.status & (SRC_NAT | DST_NAT) and not (table and (p.ctinfo == CT_RELATED or p.ctinfo == CT_RELATED_REPLY)):
+        return ON                           # errors are tested for their checksum all the same, as the kernel's NAT does
     reason = nat_packet(e.conntrack, p, manip_of_hook(e.c.hook), &e.c)
     if reason:
         return drop(p, reason)
@@ -393,14 +395,18 @@ cdef inline void let_go(EngineState* e, Packet* p) noexcept nogil:
 cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t at) noexcept nogil:
     """Judge a reassembled datagram and release its fragments; each is remembered, for it crosses again by itself."""
     cdef Fragment* f
+    cdef bint whole_goes
     if whole.conn:
         conntrack_hold(e.conntrack, whole.conn)
     decide(e, whole, whole.family == IPV4)      # only IPv4 is merged by the kernel before INPUT
+    whole_goes = leaves_whole(q, whole)
     defrag_release(e.defrag, q, whole, e.outbox, at)
     e.stats.verdicts[whole.verdict] += q.n
     e.stats.drops[whole.reason] += q.n
     if whole.verdict == ACCEPT and crosses_again(e, whole):
-        f = q.first
+        if whole_goes:
+            remember(e, whole)
+        f = NULL if whole_goes else q.first
         while f != NULL:
             f.facts.conn = whole.conn
             f.facts.ctinfo = whole.ctinfo
@@ -493,7 +499,7 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
         if packets[i].verdict != HELD:
             e.stats.verdicts[packets[i].verdict] += 1
             e.stats.drops[packets[i].reason] += 1
-    conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)
+    conntrack_expire(e.conntrack, now_ns, n)         # in step with the traffic: a batch may be one packet
 
 
 cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
@@ -507,4 +513,6 @@ cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
         e.stats.refused += 1
         if r.conn:
             conntrack_release(e.conntrack, r.conn)
-    conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)
+    if now_ns - e.expired_at >= EXPIRE_NS:              # not at every wake-up: live, a socket is empty after every packet or two
+        e.expired_at = now_ns
+        conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)

@@ -146,6 +146,7 @@ class Extension:
     families: tuple[int, ...] = (2, 10)
     only = Only()
     listed_as = ""                          # name in the target column of -L, where it is not the own one
+    listed_behind = " "                     # what -L puts in front of its words
     check = None
     check_needs_hooks = False               # check looks at the hooks that reach the rule
 

@@ -9,12 +9,13 @@ from libc.string cimport memcpy
 
 from nfqfw._conn cimport CONFIRMED, DST_NAT, ORIGINAL, REPLY, SRC_NAT, ConnHot, Tuple, direction_of, read_tuple, ticks
 from nfqfw._packet cimport CT_UNTRACKED, Packet
-from nfqfw._program cimport Context
+from nfqfw._program cimport RAW, Context
 from nfqfw.ext.rule cimport Address6Info, same6
 
 
 cdef enum StateBit:
     STATE_INVALID = 1
+    STATE_NEW = 8
     STATE_SNAT = 64
     STATE_DNAT = 128
     STATE_UNTRACKED = 256
@@ -54,15 +55,20 @@ cdef struct StateInfo:          # "<I"
     uint32_t state              # StateBit
 
 
-cdef inline uint32_t state_bit(const Packet* p) noexcept nogil:
-    """The class of a packet as one bit: INVALID 1, ESTABLISHED 2, RELATED 4, NEW 8, UNTRACKED 256."""
+cdef inline uint32_t state_bit(const Packet* p, const Context* c) noexcept nogil:
+    """The class of a packet as one bit: INVALID 1, ESTABLISHED 2, RELATED 4, NEW 8, UNTRACKED 256.
+
+    Behind a CT rule the raw table sees the template: NEW.
+    """
     if p.conn != 0:
         return <uint32_t>1 << (p.ctinfo % 3 + 1)
+    if c.table == RAW and p.ct_template:
+        return STATE_NEW
     return STATE_UNTRACKED if p.ctinfo == CT_UNTRACKED else STATE_INVALID
 
 
 cdef inline bint m_state(Packet* p, const StateInfo* info, Context* c) noexcept nogil:
-    return (state_bit(p) & info.state) != 0
+    return (state_bit(p, c) & info.state) != 0
 
 
 cdef inline bint asked_and_false(const ConntrackInfo* info, uint32_t what, bint truth) noexcept nogil:
@@ -107,7 +113,7 @@ cdef inline bint tuples_match(Packet* p, const ConntrackInfo* info, Context* c) 
 
 
 cdef inline bint m_conntrack(Packet* p, const ConntrackInfo* info, Context* c) noexcept nogil:
-    cdef uint32_t bit = state_bit(p)
+    cdef uint32_t bit = state_bit(p, c)
     cdef uint32_t left
     cdef const ConnHot* hot
     if p.conn == 0:

@@ -7,17 +7,22 @@ from importlib import import_module
 from nfqfw.ext import api
 
 # name in rules -> module of nfqfw.ext
-MATCH_MODULES: dict[str, str] = {
-    "comment": "m_comment", "conntrack": "m_conntrack", "icmp": "m_icmp", "icmp6": "m_icmp6", "limit": "m_limit",
-    "connmark": "m_connmark", "dscp": "m_tos", "ecn": "m_ecn", "hl": "m_ttl", "tos": "m_tos", "ttl": "m_ttl",
-    "mark": "m_mark", "multiport": "m_multiport", "state": "m_state", "tcp": "m_tcp", "udp": "m_udp",
-}
+MATCH_MODULES: dict[str, str] = {name: "m_" + name for name in (
+    "addrtype", "ah", "bpf", "cgroup", "cluster", "comment", "connbytes", "connlabel", "connlimit", "connmark", "conntrack", "cpu", "dccp",
+    "devgroup", "dst", "ecn", "esp", "eui64", "frag", "hashlimit", "helper", "icmp", "icmp6", "ipcomp", "iprange", "ipv6header", "ipvs",
+    "length", "limit", "mac", "mark", "mh", "multiport", "nfacct", "osf", "owner", "physdev", "pkttype", "policy", "quota", "rateest",
+    "realm", "recent", "rpfilter", "rt", "sctp", "set", "socket", "srh", "state", "statistic", "string", "tcp", "tcpmss", "time", "tos",
+    "ttl", "u32", "udp",
+)} | {"dscp": "m_tos", "hbh": "m_dst", "hl": "m_ttl"}
 MATCH_ALIASES = {"icmpv6": "icmp6", "ipv6-icmp": "icmp6", "ipv6-mh": "mh", "mobility-header": "mh"}
 TARGET_MODULES: dict[str, str] = {
     "CHECKSUM": "t_CHECKSUM", "CLASSIFY": "t_CLASSIFY", "CONNMARK": "t_CONNMARK", "CONNSECMARK": "t_SECMARK",
     "DNAT": "t_SNAT", "DNPT": "t_NPT", "DSCP": "t_TOS", "ECN": "t_ECN", "HL": "t_TTL", "MASQUERADE": "t_MASQUERADE",
     "NETMAP": "t_NETMAP", "REDIRECT": "t_MASQUERADE", "SECMARK": "t_SECMARK", "SNAT": "t_SNAT", "SNPT": "t_NPT",
     "TCPMSS": "t_TCPMSS", "TCPOPTSTRIP": "t_TCPOPTSTRIP", "TOS": "t_TOS", "TTL": "t_TTL",
+    "AUDIT": "t_AUDIT", "CLUSTERIP": "t_CLUSTERIP", "HMARK": "t_HMARK", "IDLETIMER": "t_IDLETIMER", "LED": "t_LED", "NFLOG": "t_NFLOG",
+    "NFQUEUE": "t_NFQUEUE", "RATEEST": "t_RATEEST", "SET": "t_SET", "SYNPROXY": "t_SYNPROXY", "TEE": "t_TEE", "TPROXY": "t_TPROXY",
+    "ULOG": "t_ULOG",
     "CT": "t_CT", "LOG": "t_LOG", "MARK": "t_MARK", "NOTRACK": "t_CT", "REJECT": "t_REJECT", "TRACE": "t_TRACE",
 }
 STANDARD_TARGETS = frozenset({"ACCEPT", "DROP", "RETURN", "QUEUE"})

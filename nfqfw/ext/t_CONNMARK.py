@@ -27,8 +27,8 @@ def change(name: str, type: str, metavar: str, help: str) -> Opt:
         Opt("nfmask", "u32", excludes=("mask",), metavar="bits", help="of the packet's mark"),
         Opt("ctmask", "u32", excludes=("mask",), metavar="bits", help="of the connection's mark"),
         Opt("mask", "u32", excludes=MASKS, metavar="bits", help="of both marks, with save and restore"),
-        Opt("left-shift-mark", "u32", key="left", metavar="bits", help="shift what is set or carried over"),
-        Opt("right-shift-mark", "u32", key="right", metavar="bits", help="shift what is set or carried over"))
+        Opt("left-shift-mark", "u32", high=32, key="left", metavar="bits", help="shift what is set or carried over"),
+        Opt("right-shift-mark", "u32", high=32, key="right", metavar="bits", help="shift what is set or carried over"))
 class Connmark:
     def read_change(self, draft, opt, text, env):
         if opt.name in MEANING:

@@ -15,6 +15,8 @@ CLAMP_HOOKS = 1 << FORWARD | 1 << OUTPUT | 1 << POSTROUTING
 
 
 class Tcpmss:
+    check_needs_hooks = True
+
     def read_mss(self, draft, opt, text, env):
         draft.values["mss"] = opt.reader(text, opt, "TCPMSS", env) if opt.reader else CLAMP
 
@@ -33,7 +35,7 @@ class Tcpmss:
     def check(self, use, rule):
         if rule.protocol != TCP or rule.protocol_inverted:
             raise KernelRefusal("EINVAL")
-        if use.values["mss"] == CLAMP and getattr(rule, "hooks", 0) & ~CLAMP_HOOKS:
+        if use.values["mss"] == CLAMP and rule.hooks & ~CLAMP_HOOKS:
             raise KernelRefusal("EINVAL", "path-MTU clamping only supported in FORWARD, OUTPUT and POSTROUTING hooks")
         if not any(tests_syn(match) for match in rule.matches):
             raise KernelRefusal("EINVAL", "Only works on TCP SYN packets")

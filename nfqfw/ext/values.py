@@ -146,10 +146,10 @@ def read_syslog(text, opt, name, env):
 
 
 def read_double(text, opt, name, env):
-    if re.fullmatch(r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)", text) is None:
-        raise RuleError(f'{name}: bad value for option "--{opt.name}", or out of range.\n')
-    value = float(text)
     high = 1 if opt.high is None else opt.high
+    if re.fullmatch(r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)", text) is None:
+        raise RuleError(f'{name}: bad value for option "--{opt.name}", or out of range ({opt.low}-{high}).\n')
+    value = float(text)
     if not opt.low <= value <= high:
         raise RuleError(f'{name}: bad value for option "--{opt.name}", or out of range ({opt.low}-{high}).\n')
     return value

@@ -137,7 +137,7 @@ def extension_text(rule: Rule, style: Style) -> str:
     out = "[goto] " if type(rule.target) is Jump and rule.target.goto else ""
     for use in rule.matches:
         text = use.ext.show(use, style.numeric, style.resolver)
-        out += " " + text if text else ""
+        out += use.ext.listed_behind + text if text else ""
     target = rule.target
     if target is not None and not isinstance(target, (Standard, Jump)):
         text = target.ext.show(target, style.numeric, style.resolver)

@@ -20,6 +20,7 @@ STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
 HOOK_INTERFACES = {"PREROUTING": "i", "INPUT": "i", "FORWARD": "io", "OUTPUT": "o", "POSTROUTING": "o"}
 TABLE_ODDS = {"filter": 0.95, "mangle": 0.5, "raw": 0.35, "security": 0.25, "nat": 0.25}
 NAT_FEATURES = {"snat", "dnat", "masquerade", "redirect", "netmap"}
+SNAT_HOOKS, DNAT_HOOKS = {"POSTROUTING", "INPUT"}, {"PREROUTING", "OUTPUT"}
 
 
 @dataclass(slots=True)
@@ -310,6 +311,50 @@ def t_tcpmss(rng, draft, pool):
     return f"TCPMSS --set-mss {rng.choice((500, 1400, 9000))}"
 
 
+def t_tcpoptstrip(rng, draft, pool):
+    return f"TCPOPTSTRIP --strip-options {rng.choice(('mss', 'wscale', 'sack-permitted', 'timestamp', '2,3,4'))}"
+
+
+def t_zone(rng, draft, pool):
+    return f"CT --{rng.choice(('zone', 'zone', 'zone-orig'))} {rng.choice((1, 7))}"
+
+
+def _ported(draft: Draft) -> bool:
+    return draft.proto in ("tcp", "udp") and not draft.negated_proto
+
+
+def _nat_end(rng, draft, name: str, ports: tuple[str, ...]) -> str:
+    host = address(name, draft.family)
+    if not _ported(draft) or rng.random() < 0.5:
+        return host
+    return (f"{host}:" if draft.family == IPV4 else f"[{host}]:") + rng.choice(ports)
+
+
+def t_snat(rng, draft, pool):
+    return "SNAT --to-source " + _nat_end(rng, draft, rng.choice(("R1", "R2", "S7", "C7")), ("3000", "3001"))
+
+
+def t_dnat(rng, draft, pool):
+    return "DNAT --to-destination " + _nat_end(rng, draft, rng.choice(("S1", "S2", "R1", "R2", "C1")), ("80", "8080", "5000-5003"))
+
+
+def t_masquerade(rng, draft, pool):
+    return "MASQUERADE" + (" --to-ports 2000" if _ported(draft) and rng.random() < 0.3 else "")
+
+
+def t_redirect(rng, draft, pool):
+    return "REDIRECT" + (f" --to-ports {rng.choice(('8080', '9000-9003'))}" if _ported(draft) and rng.random() < 0.6 else "")
+
+
+def t_netmap(rng, draft, pool):
+    side = rng.choice(("C4", "S4"))
+    return f"NETMAP --to {address(side, draft.family)}/{rng.choice((32, 30)) if draft.family == IPV4 else rng.choice((128, 126))}"
+
+
+def in_table(name: str, hooks: set[str] | None = None) -> Condition:
+    return lambda d: d.table == name and (hooks is None or bool(d.hooks) and d.hooks <= hooks)
+
+
 # feature -> (weight, when, text, ends the walk of the table)
 TARGETS: dict[str, tuple[int, Condition, Callable, bool]] = {
     "reject": (3, lambda d: d.table == "filter", t_reject, True),
@@ -321,6 +366,15 @@ TARGETS: dict[str, tuple[int, Condition, Callable, bool]] = {
     "dscp_set": (1, lambda d: d.table == "mangle", t_dscp, False),
     "tos_set": (1, lambda d: d.table == "mangle", t_tos, False),
     "ttl_set": (1, lambda d: d.table == "mangle" and d.family == IPV4, t_ttl, False),
+    "tcpoptstrip": (1, lambda d: d.table == "mangle" and with_proto("tcp")(d), t_tcpoptstrip, False),
+    "ecn_remove": (1, lambda d: d.table == "mangle" and d.family == IPV4 and with_proto("tcp")(d), lambda *_: "ECN --ecn-tcp-remove", False),
+    "classify": (1, in_table("mangle", {"OUTPUT", "FORWARD", "POSTROUTING"}), lambda *_: "CLASSIFY --set-class 1:2", False),
+    "zone": (2, in_table("raw"), t_zone, False),
+    "snat": (5, in_table("nat", SNAT_HOOKS), t_snat, True),
+    "masquerade": (3, in_table("nat", {"POSTROUTING"}), t_masquerade, True),
+    "dnat": (5, in_table("nat", DNAT_HOOKS), t_dnat, True),
+    "redirect": (2, in_table("nat", DNAT_HOOKS), t_redirect, True),
+    "netmap": (1, in_table("nat"), t_netmap, True),
     "hl_set": (1, lambda d: d.table == "mangle" and d.family != IPV4, t_hl, False),
 }
 
@@ -423,7 +477,7 @@ class RulesetMaker:
             chain = rng.choice(later)
             reached[chain] |= draft.hooks
             return [f"{rng.choice(('-j', '-j', '-g'))} {chain}"]
-        choices = [(3, "ACCEPT"), (1 if draft.table == "filter" else 0.3, "DROP"), (2, "RETURN"), (3, "")]
+        choices = [(3, "ACCEPT"), ({"filter": 1, "nat": 0}.get(draft.table, 0.3), "DROP"), (2, "RETURN"), (3, "")]
         choices += [(row[0], f) for f, row in TARGETS.items() if f in self.features and row[1](draft)]
         picked = rng.choices([c[1] for c in choices], [c[0] for c in choices])[0]
         if picked in TARGETS:

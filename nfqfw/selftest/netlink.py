@@ -117,6 +117,11 @@ def _tuple(data: bytes) -> tuple[int, str, str, int, int]:
     return number, ends[0], ends[1], sport, dport
 
 
+def _tuple_zone(data: bytes) -> int:
+    parts = attributes(data)
+    return struct.unpack(">H", parts[3])[0] if 3 in parts else 0
+
+
 def _state(parts: dict[int, bytes], number: int) -> str:
     info = attributes(parts[4]) if 4 in parts else {}
     if number == 6 and 1 in info:
@@ -132,7 +137,7 @@ def _word(parts: dict[int, bytes], kind: int) -> int:
 
 def connection(parts: dict[int, bytes]) -> Connection:
     original, reply = _tuple(parts[1]), _tuple(parts[2])
-    zone = struct.unpack(">H", parts[18])[0] if 18 in parts else 0
+    zone = struct.unpack(">H", parts[18])[0] * 0x10001 if 18 in parts else _tuple_zone(parts[1]) | _tuple_zone(parts[2]) << 16
     return Connection(original[0], original[1:], reply[1:], _word(parts, 3), _state(parts, original[0]), _word(parts, 7),
                       _word(parts, 8), zone)
 

@@ -164,7 +164,7 @@ class OurTwin:
         self.engine.idle(self.now)              # as the transport does when its sockets are empty
         outcome.classes.append(self.ctclass)
         frames = [e for e in self.emitted if e.point != "input"]
-        outcome.steps.append(trains_joined(with_marks(frames, self.marks), self.family) + [e for e in self.emitted if e.point == "input"])
+        outcome.steps.append(with_marks(trains_joined(frames, self.family), self.marks) + [e for e in self.emitted if e.point == "input"])
 
     def _cross(self, p: Flying) -> None:
         """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""
@@ -201,7 +201,9 @@ class OurTwin:
             if out == LO:
                 return self._to_input(p)
             return [Flying(forwarded(p.data, self.family), door.FORWARD, p.ifin, out, p.mark, None, p.datagram)] if out else []
-        if p.hook in (door.FORWARD, door.OUTPUT):
+        if p.hook == door.OUTPUT:               # rewritten there: routed again
+            return [Flying(p.data, door.POSTROUTING, p.ifin, route(p.data, self.family), p.mark, p.uid, p.datagram)]
+        if p.hook == door.FORWARD:
             return [Flying(p.data, door.POSTROUTING, p.ifin, p.ifout, p.mark, p.uid, p.datagram)]
         if p.hook == door.INPUT:
             self._emit("input", p)
@@ -289,4 +291,5 @@ def counters_of(loaded: LoadedProgram) -> Counters:
 def connection_of(entry) -> Connection:
     """Our table's entry in the terms of both twins."""
     ends = [(t.src, t.dst, t.sport, t.dport) for t in (entry.original, entry.reply)]
-    return Connection(entry.proto, *ends, entry.status, entry.state_name or "", entry.timeout, entry.mark, entry.original.zone)
+    return Connection(entry.proto, *ends, entry.status, entry.state_name or "", entry.timeout, entry.mark,
+                      entry.original.zone | entry.reply.zone << 16)

@@ -33,7 +33,7 @@ class Connection(NamedTuple):
     state: str
     timeout: int                # seconds left
     mark: int
-    zone: int
+    zone: int                   # of the original direction, and of the reply << 16
 
     def normal(self) -> Connection:
         return self._replace(status=self.status & COMPARED_STATUS, timeout=timeout_class(self.timeout))

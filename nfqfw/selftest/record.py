@@ -31,6 +31,9 @@ class Answer:
     connections: int
 
 
+UNDECIDED = Answer([], [], 0)       # the kernel answers this case at random
+
+
 def answer_of(outcome: Outcome) -> Answer:
     return Answer(outcome.digests(), flat(outcome.counters), connections_digest(outcome.connections))
 
@@ -110,6 +113,10 @@ def read(path: Path) -> tuple[dict, Iterator[Answer]]:
     header = json.loads(reader.data[:line])
     reader.at = line + 1
     return header, _answers(reader, header["count"])
+
+
+def unpack_all(data: bytes, count: int) -> list[Answer]:
+    return list(_answers(_Reader(data), count))
 
 
 def _answers(reader: _Reader, count: int) -> Iterator[Answer]:

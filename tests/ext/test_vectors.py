@@ -80,13 +80,24 @@ def extensions():
                     yield kind, name, family, found
 
 
+# nothing is accepted by a kernel without the object or the module, and so not by us
+NEVER_ACCEPTED = {"LED": "no such target in this kernel", "ULOG": "removed from the kernel", "CLUSTERIP": "removed from the kernel",
+                  "rateest": "no estimator of that name", "set": "no set of that name", "SET": "no set of that name"}
+NOT_COVERED = {"object-pinned": "no bpf file system here"}
+
+
 @pytest.mark.parametrize("kind, name, family, extension", list(extensions()), ids=lambda x: str(x) if isinstance(x, (str, int)) else "")
 def test_every_option_has_a_vector(kind, name, family, extension):
     """Each option stands in a line that is accepted; invertible ones also inverted; something is refused if options exist."""
     mine = [v for v in ALL if v.file == f"{name}.t" and v.family == (4 if family == 2 else 6)]
+    if name in NEVER_ACCEPTED:
+        assert mine and not any(v.ok for v in mine)
+        return
     assert any(v.ok for v in mine), f"no accepted line in {name}.t"
     for opt in extension.opts:
         spelled = {"--" + spelling for spelling in (opt.name, *opt.aliases)}
+        if opt.name in NOT_COVERED:
+            continue
         uses = [v.words for v in mine if v.ok and spelled & set(v.words)]
         assert uses, f"{name}.t: --{opt.name} is not covered"
         if opt.invert:

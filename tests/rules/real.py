@@ -13,7 +13,7 @@ TOOL = shutil.which("iptables-legacy")
 needs_tool = pytest.mark.skipif(os.geteuid() != 0 or not TOOL, reason="needs root and iptables-legacy")
 # `-L -n` of 1.8.9 prints numbers of protocols
 NUMBERS = {"0": "all", "1": "icmp", "6": "tcp", "17": "udp", "50": "esp", "51": "ah", "58": "ipv6-icmp", "132": "sctp", "136": "udplite",
-           "33": "dccp", "108": "ipcomp"}
+           "33": "dccp", "108": "ipcomp", "135": "mobility-header"}
 
 
 def shell(script: str, lock, stdin: str = "") -> subprocess.CompletedProcess:

@@ -49,7 +49,7 @@ def test_listings_are_the_real_tools(seed, family, tmp_path):
 @pytest.mark.parametrize("family", [4, 6])
 def test_every_vector_is_listed_as_the_real_tool_does(family, tmp_path):
     """Each extension's own words in -L, with names and without."""
-    chosen = [v for v in gen.accepted_vectors(family) if v.old is None]
+    chosen = [v for v in gen.accepted_vectors(family) if v.old is None and " 0b/s" not in v.wanted]    # which the tool cannot read back
     program = "iptables" if family == 4 else "ip6tables"
     tables = sorted({(v.table, v.chain) for v in chosen})
     store, script = MemoryStore(), ""
@@ -65,7 +65,7 @@ def test_every_vector_is_listed_as_the_real_tool_does(family, tmp_path):
         script += f"{program}-legacy -t {table} -nvL {chain}; echo ==; {program}-legacy -t {table} -L {chain}; echo ==\n"
     out = real.shell(script, tmp_path / "lock")
     assert out.returncode == 0, out.stderr
-    theirs = iter(out.stdout.split("==\n"))
+    theirs = iter(out.stdout.replace("\0", "").split("==\n"))      # bpf ends in a NUL there
     for table, chain in tables:
         expected = real.name_protocols(next(theirs)).splitlines()
         assert run([program, "-t", table, "-nvL", chain], store).stdout.splitlines() == expected

@@ -1,0 +1,25 @@
+"""match helper: the helper of the connection whose expectation this one fulfilled."""
+
+from __future__ import annotations
+
+from nfqfw.ext.api import Opt, match
+from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.m_comment import cut
+
+NAME_BYTES = 29
+
+
+@match("helper", Opt("helper", "own", required=True, invert=True, metavar="name", help="name of the helper; empty: any"))
+class Helper:
+    def read_helper(self, draft, opt, text, env):
+        draft.values["helper"] = cut(text, NAME_BYTES)
+
+    def save(self, use):
+        from nfqfw.ext.names import quote
+        return f"{' !' if 'helper' in use.inverted else ''} --helper {quote(use.values['helper'])}"
+
+    def show(self, use, numeric, resolver):
+        return f"helper match {'! ' if 'helper' in use.inverted else ''}\"{use.values['helper']}\""
+
+    def lower(self, use, rule):
+        return Unevaluated("not evaluated yet: match helper")

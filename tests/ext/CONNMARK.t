@@ -1,0 +1,23 @@
+@ mangle FORWARD 46
+-j CONNMARK --restore-mark ; -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff ; OK
+-j CONNMARK --save-mark ; -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff ; OK
+-j CONNMARK --set-mark 5 ; -j CONNMARK --set-xmark 0x5/0xffffffff ; OK
+-j CONNMARK --set-mark 5/3 ; -j CONNMARK --set-xmark 0x5/0x7 ; OK
+-j CONNMARK --set-xmark 0x1/0xff ; = ; OK
+-j CONNMARK --and-mark 5 ; -j CONNMARK --set-xmark 0x0/0xfffffffa ; OK
+-j CONNMARK --or-mark 5 ; -j CONNMARK --set-xmark 0x5/0x5 ; OK
+-j CONNMARK --xor-mark 5 ; -j CONNMARK --set-xmark 0x5/0x0 ; OK
+-j CONNMARK --save-mark --nfmask 0xf --ctmask 0xff ; = ; OK
+-j CONNMARK --restore-mark --mask 0xff ; -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff ; OK
+-j CONNMARK --restore-mark --nfmask 1 ; -j CONNMARK --restore-mark --nfmask 0x1 --ctmask 0xffffffff ; OK
+-j CONNMARK --save-mark --ctmask 1 ; -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0x1 ; OK
+-j CONNMARK ; CONNMARK target: No operation specified ; FAIL
+-j CONNMARK --set-mark x ; CONNMARK: bad integer value for option "--set-mark", or out of range. ; FAIL
+-j CONNMARK --set-mark 1 --save-mark ; CONNMARK: option "--set-mark" cannot be used together with "--save-mark". ; FAIL
+-j CONNMARK --mask 5 ; CONNMARK target: No operation specified ; FAIL
+-j CONNMARK --save-mark --mask 1 --nfmask 2 ; CONNMARK: option "--nfmask" cannot be used together with "--mask". ; FAIL
+-j CONNMARK --set-xmark 0x1/0xff --left-shift-mark 4 ; = ; OK
+-j CONNMARK --set-xmark 0x1 --right-shift-mark 3 ; -j CONNMARK --set-xmark 0x1/0xffffffff --right-shift-mark 3 ; OK
+-j CONNMARK --save-mark --nfmask 0xf --ctmask 0xff --left-shift-mark 8 ; = ; OK
+-j CONNMARK --left-shift-mark 3 ; CONNMARK target: No operation specified ; FAIL
+-j CONNMARK --set-mark 1 --left-shift-mark 33 ; CONNMARK: bad value for option "--left-shift-mark", or out of range (0-32). ; FAIL

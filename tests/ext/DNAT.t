@@ -1,0 +1,31 @@
+@ nat PREROUTING 4
+-j DNAT --to-destination 1.1.1.1 ; = ; OK
+-j DNAT --to-destination 1.1.1.1-1.1.1.10 ; = ; OK
+-p tcp -j DNAT --to-destination 1.1.1.1:1025-65535 ; = ; OK
+-p tcp -j DNAT --to-destination 1.1.1.1-1.1.1.10:1025 ; = ; OK
+-p tcp -j DNAT --to-destination 1.1.1.1:1000-2000/1000 ; = ; OK
+-j DNAT --to 1.1.1.1 --random ; -j DNAT --to-destination 1.1.1.1 --random ; OK
+-j DNAT --to-destination 1.1.1.1 --persistent ; = ; OK
+-j DNAT --to-destination 1.1.1.1 --to-destination 1.1.1.2 ; DNAT: option "--to-destination" can only be used once. ; FAIL
+-p tcp -j DNAT --to-destination 1.1.1.1:ssh ; -p tcp -j DNAT --to-destination 1.1.1.1:22 ; OK
+@ nat PREROUTING 6
+-p tcp -j DNAT --to-destination 1.1.1.1:1025-65535 ; Bad IP address "1.1.1.1" ; FAIL
+-p tcp -j DNAT --to-destination 1.1.1.1-1.1.1.10:1025 ; Bad IP address "1.1.1.1" ; FAIL
+-p tcp -j DNAT --to-destination 1.1.1.1:1000-2000/1000 ; Bad IP address "1.1.1.1" ; FAIL
+-p tcp -j DNAT --to-destination 1.1.1.1:ssh ; Bad IP address "1.1.1.1" ; FAIL
+-j DNAT --to-destination dead::beef ; = ; OK
+-j DNAT --to-destination dead::beef-dead::fee7 ; = ; OK
+-p tcp -j DNAT --to-destination '[dead::beef]:1025-65535' ; -p tcp -j DNAT --to-destination [dead::beef]:1025-65535 ; OK
+-p tcp -j DNAT --to-destination '[dead::beef-dead::fee7]:1025' ; -p tcp -j DNAT --to-destination [dead::beef-dead::fee7]:1025 ; OK
+-j DNAT --to-destination dead::beef --random ; = ; OK
+-j DNAT --to-destination dead::beef --persistent ; = ; OK
+-j DNAT --to-destination '[dead::beef' ; Invalid address format ; FAIL
+-p tcp -j DNAT --to-destination '[dead::beef]:1000-2000/1000' ; -p tcp -j DNAT --to-destination [dead::beef]:1000-2000/1000 ; OK
+-j DNAT --to-destination 1.2.3.4 ; Bad IP address "1.2.3.4" ; FAIL
+@ nat PREROUTING 46
+-p tcp -j DNAT --to-destination :80 ; = ; OK
+-j DNAT ; DNAT: option "--to-destination" must be specified ; FAIL
+-j DNAT --to-destination x ; Bad IP address "x" ; FAIL
+-p tcp -j DNAT --to-destination 1.1.1.1:65536 ; Port `65536' not valid ; FAIL
+-p tcp -j DNAT --to 1.2.3.4:80-70 ; Port range `70' funky ; FAIL
+-j DNAT --to 1.2.3.4:80 ; Need TCP, UDP, SCTP or DCCP with port specification ; FAIL

@@ -1,0 +1,2 @@
+-j LED ; LED: option "--led-trigger-id" must be specified ; FAIL ; 1.8.9: FAIL
+-j LED --led-trigger-id foo ; No chain/target/match by that name. ; FAIL ; 1.8.9: FAIL

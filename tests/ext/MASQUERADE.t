@@ -1,0 +1,12 @@
+@ nat POSTROUTING 46
+-j MASQUERADE ; = ; OK
+-p tcp -j MASQUERADE --to-ports 1024 ; = ; OK
+-p udp -j MASQUERADE --to-ports 1024-65535 ; = ; OK
+-j MASQUERADE --random ; = ; OK
+-j MASQUERADE --random-fully ; = ; OK
+-p udp -j MASQUERADE --to-ports 1024-65535 --random ; = ; OK
+-p udp -j MASQUERADE --to-ports 1024-65536 ; Port `65536' not valid ; FAIL
+-j MASQUERADE --to-ports 5 ; Need TCP, UDP, SCTP or DCCP with port specification ; FAIL
+-p udp -j MASQUERADE --to-ports 9-5 ; Port range `5' funky ; FAIL
+-p udp -j MASQUERADE --to-ports x ; Port `x' not valid ; FAIL
+-j MASQUERADE --random --random ; MASQUERADE: option "--random" can only be used once. ; FAIL

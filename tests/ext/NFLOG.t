@@ -1,0 +1,16 @@
+@ filter FORWARD 46
+-j NFLOG ; = ; OK
+-j NFLOG --nflog-group 1 ; = ; OK
+-j NFLOG --nflog-group 65535 ; = ; OK
+-j NFLOG --nflog-group 65536 ; NFLOG: bad value for option "--nflog-group", or out of range (0-65535). ; FAIL
+-j NFLOG --nflog-group 0 ; -j NFLOG ; OK
+-j NFLOG --nflog-range 1 ; = ; OK
+-j NFLOG --nflog-size 0 ; = ; OK
+-j NFLOG --nflog-size 4294967295 ; = ; OK
+-j NFLOG --nflog-threshold 5 ; = ; OK
+-j NFLOG --nflog-prefix 'a b' ; -j NFLOG --nflog-prefix "a b" ; OK
+-j NFLOG --nflog-prefix xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ; -j NFLOG --nflog-prefix xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ; OK
+-j NFLOG --nflog-range 4294967296 ; NFLOG: bad value for option "--nflog-range", or out of range (0-4294967295). ; FAIL
+-j NFLOG --nflog-prefix x --nflog-threshold 0 --nflog-group 5 --nflog-size 3 ; -j NFLOG --nflog-prefix x --nflog-group 5 --nflog-size 3 ; OK
+-j NFLOG --nflog-threshold 1 ; = ; OK
+-j NFLOG --nflog-size 5 --nflog-range 4 ; NFLOG: option "--nflog-range" cannot be used together with "--nflog-size". ; FAIL

@@ -1,0 +1,16 @@
+@ filter FORWARD 46
+-j NFQUEUE ; -j NFQUEUE --queue-num 0 ; OK
+-j NFQUEUE --queue-num 0 ; = ; OK
+-j NFQUEUE --queue-num 65535 ; = ; OK
+-j NFQUEUE --queue-num 65536 ; NFQUEUE: bad value for option "--queue-num", or out of range (0-65535). ; FAIL
+-j NFQUEUE --queue-balance 0:65535 ; Invalid argument. ; FAIL
+-j NFQUEUE --queue-balance 0:65536 ; NFQUEUE: bad value for option "--queue-balance" near "65536", or out of range (0-65535). ; FAIL
+-j NFQUEUE --queue-balance 0:6 --queue-bypass ; = ; OK
+-j NFQUEUE --queue-num 1 --queue-bypass ; = ; OK
+-j NFQUEUE --queue-balance 0:6 --queue-cpu-fanout --queue-bypass ; -j NFQUEUE --queue-balance 0:6 --queue-bypass --queue-cpu-fanout ; OK
+-j NFQUEUE --queue-cpu-fanout ; NFQUEUE: option "--queue-cpu-fanout" also requires "--queue-balance". ; FAIL
+-j NFQUEUE --queue-balance 6:0 ; 6 should be less than 0 ; FAIL
+-j NFQUEUE --queue-balance 5 ; Bad range "5" ; FAIL
+-j NFQUEUE --queue-num 1 --queue-balance 1:2 ; NFQUEUE: option "--queue-num" cannot be used together with "--queue-balance". ; FAIL
+-j NFQUEUE --queue-bypass ; -j NFQUEUE --queue-num 0 --queue-bypass ; OK
+-j NFQUEUE --queue-balance 5:5 ; 5 should be less than 5 ; FAIL

@@ -1,0 +1,11 @@
+@ filter FORWARD 46
+-j RATEEST --rateest-name RE1 --rateest-interval 250ms --rateest-ewma 500ms ; -j RATEEST --rateest-name RE1 --rateest-interval 250.0ms --rateest-ewmalog 500.0ms ; OK
+-j RATEEST --rateest-name R2 --rateest-interval 1s --rateest-ewmalog 4s ; -j RATEEST --rateest-name R2 --rateest-interval 1.0s --rateest-ewmalog 4.0s ; OK
+-j RATEEST ; RATEEST: ewmalog value is out of range ; FAIL
+-j RATEEST --rateest-name R3 --rateest-interval 5h --rateest-ewma 1s ; RATEEST: bad interval value "5h" ; FAIL
+-j RATEEST --rateest-name R4 --rateest-interval 2.0s --rateest-ewma 8s ; -j RATEEST --rateest-name R4 --rateest-interval 2.0s --rateest-ewmalog 8.0s ; OK
+-j RATEEST --rateest-name R5 --rateest-interval 1s --rateest-ewma 1s ; RATEEST: ewmalog value is out of range ; FAIL
+-j RATEEST --rateest-name R6 --rateest-interval 3s --rateest-ewma 10s ; -j RATEEST --rateest-name R6 --rateest-interval 4.0s --rateest-ewmalog 8.0s ; OK
+-j RATEEST --rateest-interval 3s --rateest-ewma 10s ; RATEEST: option "--rateest-name" must be specified ; FAIL
+-j RATEEST --rateest-name R7 --rateest-interval 0.125s --rateest-ewma 1s ; -j RATEEST --rateest-name R7 --rateest-interval 250.0ms --rateest-ewmalog 2.0s ; OK
+-j RATEEST --rateest-name R8 --rateest-interval 8s --rateest-ewma 1min ; RATEEST: bad ewmalog value "1min" ; FAIL

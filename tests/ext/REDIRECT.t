@@ -1,0 +1,11 @@
+@ nat PREROUTING 46
+-j REDIRECT ; = ; OK
+-p tcp -j REDIRECT --to-ports 42 ; = ; OK
+-p udp -j REDIRECT --to-ports 42-1234 ; = ; OK
+-p tcp -j REDIRECT --to-ports 42-1234 --random ; = ; OK
+-j REDIRECT --to-ports 42 ; Need TCP, UDP, SCTP or DCCP with port specification ; FAIL
+-p tcp -j REDIRECT --to-ports ftp ; -p tcp -j REDIRECT --to-ports 21 ; OK
+-p tcp -j REDIRECT --to-ports 9-5 ; Port range `5' funky ; FAIL
+-p tcp -j REDIRECT --to-ports 65536 ; Port `65536' not valid ; FAIL
+-p tcp -j REDIRECT --to-ports 42-1234/567 ; Shifted portmap ranges not supported with this kernel ; FAIL
+-j REDIRECT --random ; = ; OK

@@ -1,0 +1,8 @@
+-p tcp -j SYNPROXY --sack-perm --timestamp --mss 1460 --wscale 7 ; -p tcp -j SYNPROXY --sack-perm --timestamp --wscale 7 --mss 1460 ; OK
+-p tcp -m tcp --syn -j SYNPROXY ; -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j SYNPROXY ; OK
+-p tcp -j SYNPROXY --ecn --wscale 15 ; -p tcp -j SYNPROXY --wscale 15 --ecn ; OK
+-p tcp -j SYNPROXY --wscale 14 --mss 65535 ; = ; OK
+-p tcp -j SYNPROXY --mss 65536 ; SYNPROXY: bad value for option "--mss", or out of range (0-65535). ; FAIL ; 1.8.9: -p tcp -j SYNPROXY --mss 0
+-p tcp -j SYNPROXY --wscale 255 ; = ; OK
+-p tcp -j SYNPROXY --wscale 0 --mss 0 ; = ; OK
+-p tcp -j SYNPROXY --ecn ; = ; OK

@@ -1,0 +1,13 @@
+@ mangle FORWARD 46
+-j TOS --set-tos 0x10 ; -j TOS --set-tos 0x10/0xff ; OK
+-j TOS --set-tos Minimize-Delay ; -j TOS --set-tos 0x10/0x3f ; OK
+-j TOS --set-tos 0x12/0x34 ; = ; OK
+-j TOS --and-tos 0x12 ; -j TOS --set-tos 0x00/0xed ; OK
+-j TOS --or-tos 0x12 ; -j TOS --set-tos 0x12/0x12 ; OK
+-j TOS --xor-tos 0x12 ; -j TOS --set-tos 0x12/0x00 ; OK
+-j TOS ; TOS: An action is required ; FAIL
+-j TOS --set-tos 256 ; Symbolic name "256" is unknown ; FAIL
+-j TOS --set-tos 1 --and-tos 2 ; TOS: option "--set-tos" cannot be used together with "--and-tos". ; FAIL
+-j TOS --set-tos foo ; Symbolic name "foo" is unknown ; FAIL
+-j TOS --set-tos normal-service ; -j TOS --set-tos 0x00/0x3f ; OK
+-j TOS --and-tos 256 ; TOS: bad value for option "--and-tos", or out of range (0-255). ; FAIL

@@ -1,0 +1,8 @@
+-m bpf --bytecode '4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0' ; -m bpf --bytecode "4,48 0 0 9,21 0 1 6,6 0 0 1,6 0 0 0" ; OK
+-m bpf --object-pinned /xxxx ; bpf: failed to get bpf object ; FAIL
+-m bpf ; bpf: one of --bytecode or --pinned is required ; FAIL
+-m bpf --bytecode '4,48 0 0 9' ; bpf: parsed program length is less than the encoded length parameter ; FAIL
+-m bpf --bytecode x ; bpf: error parsing program length ; FAIL
+-m bpf --bytecode '1,6 0 0 65535' ; -m bpf --bytecode "1,6 0 0 65535" ; OK
+-m bpf --bytecode 0, ; bpf: illegal zero length program ; FAIL
+-m bpf --bytecode '1, 6 0 0 1' ; -m bpf --bytecode "1,6 0 0 1" ; OK

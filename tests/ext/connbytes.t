@@ -1,0 +1,16 @@
+-m connbytes --connbytes 0:1000 --connbytes-mode packets --connbytes-dir original ; = ; OK
+-m connbytes ! --connbytes 0:1000 --connbytes-mode bytes --connbytes-dir both ; = ; OK
+-m connbytes --connbytes 20 --connbytes-mode avgpkt --connbytes-dir reply ; = ; OK
+-m connbytes --connbytes 20: --connbytes-mode avgpkt --connbytes-dir reply ; -m connbytes --connbytes 20 --connbytes-mode avgpkt --connbytes-dir reply ; OK
+-m connbytes --connbytes :1000 --connbytes-mode packets --connbytes-dir original ; -m connbytes --connbytes 0:1000 --connbytes-mode packets --connbytes-dir original ; OK
+-m connbytes --connbytes 0:18446744073709551615 --connbytes-mode avgpkt --connbytes-dir both ; -m connbytes --connbytes 0 --connbytes-mode avgpkt --connbytes-dir both ; OK
+-m connbytes --connbytes 0:18446744073709551616 --connbytes-mode avgpkt --connbytes-dir both ; connbytes: bad value for option "--connbytes" near "18446744073709551616", or out of range (0-18446744073709551615). ; FAIL
+-m connbytes --connbytes 0:1000 --connbytes-mode foo --connbytes-dir original ; Unknown --connbytes-mode `foo' ; FAIL
+-m connbytes --connbytes 0:1000 --connbytes-mode packets --connbytes-dir foo ; Unknown --connbytes-dir `foo' ; FAIL
+-m connbytes --connbytes 0:1000 --connbytes-mode packets ; connbytes: option "--connbytes-dir" must be specified ; FAIL
+-m connbytes --connbytes 9:3 --connbytes-mode packets --connbytes-dir both ; 9 should be less than 3 ; FAIL
+-m connbytes ; connbytes: option "--connbytes" must be specified ; FAIL
+-m connbytes ! --connbytes 5 --connbytes-mode packets --connbytes-dir both ; = ; OK
+-m connbytes --connbytes x --connbytes-mode packets --connbytes-dir both ; connbytes: bad value for option "--connbytes" near "x", or out of range (0-18446744073709551615). ; FAIL
+-m connbytes --connbytes-dir both ; connbytes: option "--connbytes" must be specified ; FAIL
+-m connbytes --connbytes 5 ; connbytes: option "--connbytes-dir" must be specified ; FAIL

@@ -1,0 +1,8 @@
+-m connlabel --label 40 ; -m connlabel --label "40" ; OK
+-m connlabel ! --label 40 --set ; -m connlabel ! --label "40" --set ; OK
+-m connlabel --label 41 --set ; -m connlabel --label "41" --set ; OK
+-m connlabel --label 128 ; Numerical result out of range. ; FAIL
+-m connlabel --label foo ; label 'foo' not found or invalid value ; FAIL
+-m connlabel ; connlabel: option "--label" must be specified ; FAIL
+-m connlabel --set ; connlabel: option "--label" must be specified ; FAIL
+-m connlabel --label 0x7f ; -m connlabel --label "127" ; OK

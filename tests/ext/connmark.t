@@ -1,0 +1,6 @@
+-m connmark --mark 1 ; -m connmark --mark 0x1 ; OK
+-m connmark ! --mark 0x1/0xff ; = ; OK
+-m connmark --mark 0xffffffff ; = ; OK
+-m connmark ; connmark: option "--mark" must be specified ; FAIL
+-m connmark --mark x ; connmark: bad integer value for option "--mark", or out of range. ; FAIL
+-m connmark --mark 0x100000000 ; connmark: bad integer value for option "--mark", or out of range. ; FAIL

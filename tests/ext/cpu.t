@@ -1,0 +1,5 @@
+-m cpu --cpu 0 ; = ; OK
+-m cpu ! --cpu 4294967295 ; = ; OK
+-m cpu --cpu -1 ; cpu: bad value for option "--cpu", or out of range (0-4294967295). ; FAIL
+-m cpu ; cpu: option "--cpu" must be specified ; FAIL
+-m cpu --cpu x ; cpu: bad value for option "--cpu", or out of range (0-4294967295). ; FAIL

@@ -1,0 +1,16 @@
+-p dccp --sport 1 ! --dport 5:9 ; -p dccp -m dccp --sport 1 ! --dport 5:9 ; OK
+-p dccp -m dccp --dccp-types REQUEST,RESPONSE ; = ; OK
+-p dccp -m dccp ! --dccp-types REQUEST,RESPONSE,DATA,ACK,DATAACK,CLOSEREQ,CLOSE,RESET,SYNC,SYNCACK,INVALID ; = ; OK
+-p dccp -m dccp --dccp-option 100 ; = ; OK
+-p dccp -m dccp ! --dccp-option 255 ; = ; OK
+-p dccp -m dccp --dccp-option 0 ; dccp: bad value for option "--dccp-option", or out of range (1-255). ; FAIL
+-p dccp -m dccp ; = ; OK
+-p dccp -m dccp --dccp-types foo ; Unknown DCCP type `foo' ; FAIL
+-m dccp --sport 1 ; Invalid argument. ; FAIL
+-p dccp -m dccp --sport 1: --dport :5 ; -p dccp -m dccp --sport 1:65535 --dport 0:5 ; OK
+-p dccp --sport 0:65535 ! --dport 0:65535 ; -p dccp -m dccp --sport 0:65535 ! --dport 0:65535 ; OK
+-p dccp --dccp-option 256 ; dccp: bad value for option "--dccp-option", or out of range (1-255). ; FAIL
+-p dccp --sport 9:1 ; invalid portrange (min > max) ; FAIL ; 1.8.9: -p dccp -m dccp --sport 9:1
+-p dccp --sport 70000 ; invalid port/service `70000' specified ; FAIL ; 1.8.9: -p dccp -m dccp --sport 4464
+@ filter INPUT 46
+-p dccp ! --sport 1 --dport 2 ; -p dccp -m dccp ! --sport 1 --dport 2 ; OK

@@ -1,0 +1,12 @@
+-m dscp --dscp 0 ; -m dscp --dscp 0x00 ; OK
+-m dscp --dscp 0x3f ; = ; OK
+-m dscp ! --dscp 0x0f ; = ; OK
+-m dscp --dscp 64 ; dscp: bad value for option "--dscp", or out of range (0-63). ; FAIL
+-m dscp --dscp-class EF ; -m dscp --dscp 0x2e ; OK
+-m dscp ! --dscp-class af11 ; -m dscp ! --dscp 0x0a ; OK
+-m dscp --dscp-class CS7 ; -m dscp --dscp 0x38 ; OK
+-m dscp --dscp-class BE ; -m dscp --dscp 0x00 ; OK
+-m dscp --dscp-class FOO ; Invalid DSCP value `FOO' ; FAIL
+-m dscp ; DSCP match: Parameter --dscp is required ; FAIL
+-m dscp --dscp 1 --dscp-class EF ; dscp: option "--dscp" cannot be used together with "--dscp-class". ; FAIL
+-m dscp --dscp x ; dscp: bad value for option "--dscp", or out of range (0-63). ; FAIL

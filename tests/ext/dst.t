@@ -1,0 +1,14 @@
+@ filter FORWARD 6
+-m dst --dst-len 0 ; = ; OK
+-m dst ! --dst-len 42 ; = ; OK
+-m dst --dst-opts 149:92,12:12,123:12 ; = ; OK
+-m dst ; = ; OK
+-m dst --dst-opts 1 ; = ; OK
+-m dst --dst-opts 1: ; dst: no valid digits in length `' ; FAIL
+-m dst --dst-opts 256 ; -m dst --dst-opts 0 ; OK
+-m dst --dst-opts 1:256 ; -m dst --dst-opts 1:0 ; OK
+-m dst --dst-len x ; dst: bad value for option "--dst-len", or out of range (0-4294967295). ; FAIL
+-m dst --dst-len 42 --dst-opts 1,2 ; = ; OK
+-m dst ! --dst-opts 1 ; dst: option "--dst-opts" cannot be inverted. ; FAIL
+-m dst --dst-not-strict --dst-opts 5 ; unknown option "--dst-not-strict" ; FAIL
+-m dst --dst-opts 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17 ; too many addresses specified ; FAIL

@@ -1,0 +1,11 @@
+-p tcp -m ecn --ecn-tcp-cwr ; = ; OK
+-p tcp -m ecn ! --ecn-tcp-cwr ; = ; OK
+-p tcp -m ecn --ecn-tcp-ece ; = ; OK
+-p tcp -m ecn ! --ecn-tcp-ece --ecn-tcp-cwr ; = ; OK
+-m ecn --ecn-ip-ect 0 ; = ; OK
+-m ecn ! --ecn-ip-ect 2 ; = ; OK
+-m ecn --ecn-ip-ect 3 ; = ; OK
+-m ecn --ecn-ip-ect 4 ; ecn: bad value for option "--ecn-ip-ect", or out of range (0-3). ; FAIL
+-m ecn --ecn-tcp-cwr ; Invalid argument. ; FAIL
+-m ecn ; ECN match: some option required ; FAIL
+-p tcp -m ecn --ecn-tcp-cwr --ecn-ip-ect 1 ; = ; OK

@@ -1,0 +1,7 @@
+-p esp -m esp --espspi 0 ; = ; OK
+-p esp -m esp ! --espspi 0:32 ; = ; OK
+-p esp -m esp --espspi 0:4294967295 ; -p esp -m esp ; OK
+-p esp -m esp ! --espspi 0:4294967295 ; = ; OK ; 1.8.9: -p esp -m esp
+-p esp -m esp ; = ; OK
+-m esp ; Invalid argument. ; FAIL
+-p esp --espspi a ; esp: bad value for option "--espspi" near "a", or out of range (0-4294967295). ; FAIL

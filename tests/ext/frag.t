@@ -1,0 +1,16 @@
+@ filter FORWARD 6
+-m frag --fragid 1:42 ; = ; OK
+-m frag --fraglen 42 ; = ; OK
+-m frag --fragres ; = ; OK
+-m frag --fragfirst ; = ; OK
+-m frag --fragmore ; = ; OK
+-m frag --fraglast ; = ; OK
+-m frag ! --fragid 1 ! --fraglen 42 --fragres --fragmore ; = ; OK
+-m frag --fragfirst --fragmore ; = ; OK
+-m frag --fragfirst --fraglast ; = ; OK
+-m frag --fraglast --fragmore ; frag: option "--fragmore" cannot be used together with "--fraglast". ; FAIL
+-m frag --fragid 42:1 ; reversed ; FAIL ; 1.8.9: -m frag --fragid 42:1
+-m frag ; = ; OK
+-m frag --fragid 0:4294967295 ; -m frag ; OK
+-m frag --fragid 1: ; -m frag --fragid 1:4294967295 ; OK
+-m frag --fragid x ; frag: bad value for option "--fragid" near "x", or out of range (0-4294967295). ; FAIL

@@ -1,0 +1,6 @@
+-p ipcomp -m ipcomp --ipcompspi 18 ; = ; OK
+-p ipcomp -m ipcomp ! --ipcompspi 18:20 ; = ; OK
+-p ipcomp -m ipcomp --ipcompspi 18 --compres ; = ; OK
+-m ipcomp ; Invalid argument. ; FAIL
+-p ipcomp -m ipcomp ; -p ipcomp -m ipcomp --ipcompspi 0 ; OK
+-p ipcomp -m ipcomp ! --ipcompspi 0:4294967295 ; = ; OK ; 1.8.9: -p ipcomp -m ipcomp

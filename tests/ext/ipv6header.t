@@ -1,0 +1,11 @@
+@ filter FORWARD 6
+-m ipv6header --header hop-by-hop ; = ; OK
+-m ipv6header --header hop,dst --soft ; -m ipv6header --header hop-by-hop,ipv6-opts --soft ; OK
+-m ipv6header ! --header frag,auth,esp,none,prot,route ; -m ipv6header ! --header ipv6-route,ipv6-frag,ah,esp,ipv6-nonxt,protocol ; OK
+-m ipv6header --header 0,60 ; -m ipv6header --header hop-by-hop,ipv6-opts ; OK
+-m ipv6header --soft ; ipv6header: option "--header" must be specified ; FAIL
+-m ipv6header ; ipv6header: option "--header" must be specified ; FAIL
+-m ipv6header --header foo ; unknown header `foo' specified ; FAIL
+-m ipv6header --header ipv6-nonxt ; = ; OK
+-m ipv6header --header protocol --soft ; = ; OK
+-m ipv6header --header 6 ; unknown header `6' specified ; FAIL

@@ -1,0 +1,14 @@
+@ filter FORWARD 6
+-p mh --mh-type 3 ; -p mobility-header -m mh --mh-type 3 ; OK
+-p mobility-header -m mh --mh-type binding-refresh-request ; -p mobility-header -m mh --mh-type 0 ; OK
+-p ipv6-mh -m mh ! --mh-type cot ; -p mobility-header -m mh ! --mh-type 4 ; OK
+-p mh --mh-type 1:3 ; -p mobility-header -m mh --mh-type 1:3 ; OK
+-p mh -m mh ; -p mobility-header -m mh ; OK
+-m mh ; Invalid argument. ; FAIL
+-p mh --mh-type 256 ; Invalid MH type `256' ; FAIL
+-p mh --mh-type foo ; Invalid MH type `foo' ; FAIL
+-p mh --mh-type brr:hoti ; -p mobility-header -m mh --mh-type 0:1 ; OK
+-p mh --mh-type :5 ; -p mobility-header -m mh --mh-type 0:5 ; OK
+-p mh --mh-type 5: ; -p mobility-header -m mh --mh-type 5:255 ; OK
+-p mh --mh-type b ; -p mobility-header -m mh --mh-type 0 ; OK
+-p mh ! --mh-type 0:255 ; -p mobility-header -m mh ! --mh-type 0:255 ; OK ; 1.8.9: -p mobility-header -m mh

@@ -1,0 +1,18 @@
+@ filter OUTPUT 46
+-m owner --uid-owner root ; -m owner --uid-owner 0 ; OK
+-m owner --uid-owner 0-10 --gid-owner 5 ; = ; OK
+-m owner ! --uid-owner 0 ; = ; OK
+-m owner --uid-owner 0-10 ! --gid-owner 0-5 ; = ; OK
+-m owner --socket-exists ; = ; OK
+-m owner ! --socket-exists --gid-owner 0 ; = ; OK
+-m owner --gid-owner 0 --suppl-groups ; = ; OK
+-m owner ; owner: At least one of --uid-owner, --gid-owner or --socket-exists is required ; FAIL
+-m owner --uid-owner nosuch ; owner: Bad value for "--uid-owner" option: "nosuch" ; FAIL
+-m owner --uid-owner 4294967295 ; owner: Bad value for "--uid-owner" option: "4294967295" ; FAIL
+-m owner --uid-owner 10-4 ; Invalid argument. ; FAIL
+-m owner --suppl-groups ; owner: Bad value for "--suppl-groups" option: "you need to use --gid-owner first" ; FAIL
+-m owner --uid-owner 0 --uid-owner 1 ; owner: option "--uid-owner" can only be used once. ; FAIL
+-m owner --uid-owner 0-4294967294 ; = ; OK
+-m owner --gid-owner nosuch ; owner: Bad value for "--gid-owner" option: "nosuch" ; FAIL
+-m owner --uid-owner '' ; owner: Bad value for "--uid-owner" option: "" ; FAIL
+-m owner --uid-owner 1- ; owner: Bad value for "--uid-owner" option: "1-" ; FAIL

@@ -1,0 +1,3 @@
+-m rateest --rateest RE1 --rateest-lt --rateest-bps 8bit ; No chain/target/match by that name. ; FAIL
+-m rateest --rateest1 RE1 --rateest-gt --rateest-pps 5 ; No chain/target/match by that name. ; FAIL
+-m rateest ; Invalid argument. ; FAIL

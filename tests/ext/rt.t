@@ -1,0 +1,19 @@
+@ filter FORWARD 6
+-m rt --rt-type 0 ; = ; OK
+-m rt ! --rt-type 1 ; = ; OK
+-m rt ! --rt-segsleft 13:42 ; = ; OK
+-m rt --rt-segsleft 5 ; = ; OK
+-m rt --rt-len 42 ; = ; OK
+-m rt ! --rt-len 42 ; = ; OK
+-m rt --rt-type 0 --rt-len 42 ; = ; OK
+-m rt --rt-type 0 --rt-0-res ; = ; OK
+-m rt --rt-0-res ; `--rt-type 0' required before `--rt-0-res' ; FAIL
+-m rt --rt-type 0 --rt-0-addrs ::1,fe80::2 ; = ; OK
+-m rt --rt-type 0 --rt-0-addrs ::1 --rt-0-not-strict ; = ; OK
+-m rt --rt-type 0 --rt-0-not-strict ; `--rt-0-addr ...' required before `--rt-0-not-strict' ; FAIL
+-m rt ; = ; OK
+-m rt --rt-type x ; rt: bad value for option "--rt-type", or out of range (0-4294967295). ; FAIL
+-m rt --rt-segsleft 9:1 ; reversed ; FAIL ; 1.8.9: -m rt --rt-segsleft 9:1
+-m rt --rt-type 1 --rt-0-res ; `--rt-type 0' required before `--rt-0-res' ; FAIL
+-m rt --rt-0-addrs foo --rt-type 0 ; `--rt-type 0' required before `--rt-0-addrs' ; FAIL
+-m rt --rt-segsleft 1: ; -m rt --rt-segsleft 1:4294967295 ; OK

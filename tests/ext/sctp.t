@@ -1,0 +1,27 @@
+@ filter FORWARD 46
+-p sctp --sport 1 ; -p sctp -m sctp --sport 1 ; OK
+-p sctp -m sctp ! --sport 1:9 --dport 4 --chunk-types all DATA,INIT ; = ; OK
+-p sctp --chunk-types any INIT_ACK,SACK:,ABORT:tT ; -p sctp -m sctp --chunk-types any INIT_ACK,SACK,ABORT:T ; OK
+-p sctp --chunk-types only ALL ; -p sctp -m sctp --chunk-types only ALL ; OK
+-p sctp ! --chunk-types none DATA:UBEI,ASCONF_ACK ; Match type has to be one of "ALL", "ANY" or "ONLY" ; FAIL
+-p sctp --chunk-types all NONE ; -p sctp -m sctp --chunk-types all NONE ; OK
+-p sctp --chunk-types all ALL ; -p sctp -m sctp --chunk-types all ALL ; OK
+-p sctp --chunk-types all foo ; Unknown sctp chunk `foo' ; FAIL
+-p sctp --chunk-types foo DATA ; Match type has to be one of "ALL", "ANY" or "ONLY" ; FAIL
+-p sctp --chunk-types all ; --chunk-types requires two args ; FAIL
+-p sctp -m sctp ; = ; OK
+-m sctp ; Invalid argument. ; FAIL
+-p sctp --chunk-types only DATA:Be ; -p sctp -m sctp --chunk-types only DATA:Be ; OK
+-p sctp --chunk-types any DATA:x ; Invalid flags for chunk type 0 ; FAIL
+-p sctp --chunk-types any HEARTBEAT,HEARTBEAT_ACK,SHUTDOWN,SHUTDOWN_ACK,ERROR,COOKIE_ECHO,COOKIE_ACK,ECN_ECNE,ECN_CWR,SHUTDOWN_COMPLETE:t,ASCONF,FORWARD_TSN ; -p sctp -m sctp --chunk-types any HEARTBEAT,HEARTBEAT_ACK,SHUTDOWN,SHUTDOWN_ACK,ERROR,COOKIE_ECHO,COOKIE_ACK,ECN_ECNE,ECN_CWR,SHUTDOWN_COMPLETE:t,FORWARD_TSN,ASCONF ; OK
+-p sctp --sport 0:65535 ; -p sctp -m sctp --sport 0:65535 ; OK
+-p sctp ! --sport 0:65535 ; -p sctp -m sctp ! --sport 0:65535 ; OK
+-p sctp --chunk-types any INIT:a ; Invalid flags for chunk type 1 ; FAIL
+-p sctp --chunk-types any DATA:ub ; -p sctp -m sctp --chunk-types any DATA:ub ; OK
+-p sctp --chunk-types any RE_CONFIG ; -p sctp -m sctp --chunk-types any RE_CONFIG ; OK
+-p sctp --chunk-types any I_DATA ; -p sctp -m sctp --chunk-types any I_DATA ; OK
+-p sctp --sport ssh ; invalid port/service `ssh' specified ; FAIL
+@ filter INPUT 46
+-p sctp ! --dport 1 ; -p sctp -m sctp ! --dport 1 ; OK
+-p sctp ! --chunk-types any DATA ; -p sctp -m sctp ! --chunk-types any DATA ; OK
+-p sctp ! --chunk-types only INIT: ; -p sctp -m sctp ! --chunk-types only INIT ; OK

@@ -1,0 +1,34 @@
+@ filter FORWARD 6
+-m srh --srh-next-hdr 17 ; = ; OK
+-m srh ! --srh-next-hdr tcp ; srh: bad value for option "--srh-next-hdr", or out of range (0-255). ; FAIL
+-m srh --srh-hdr-len-eq 8 ; = ; OK
+-m srh ! --srh-hdr-len-gt 8 ; = ; OK
+-m srh --srh-hdr-len-lt 8 ; = ; OK
+-m srh --srh-segs-left-eq 1 ; = ; OK
+-m srh ! --srh-segs-left-gt 1 ; = ; OK
+-m srh --srh-segs-left-lt 1 ; = ; OK
+-m srh --srh-last-entry-eq 4 ; = ; OK
+-m srh --srh-last-entry-gt 4 ; = ; OK
+-m srh ! --srh-last-entry-lt 4 ; = ; OK
+-m srh --srh-tag 0 ; = ; OK
+-m srh ! --srh-tag 65535 ; = ; OK
+-m srh --srh-psid a::/64 --srh-nsid b::/128 --srh-lsid c::/0 ; = ; OK
+-m srh ! --srh-psid a:: ! --srh-nsid b:: ! --srh-lsid c:: ; -m srh ! --srh-psid a::/128 ! --srh-nsid b::/128 ! --srh-lsid c::/128 ; OK
+-m srh --srh-next-hdr 17 --srh-segs-left-eq 1 --srh-last-entry-eq 4 --srh-tag 0 ; = ; OK
+-m srh ; = ; OK
+-m srh --srh-next-hdr 256 ; srh: bad value for option "--srh-next-hdr", or out of range (0-255). ; FAIL
+-m srh --srh-hdr-len-eq 8 --srh-hdr-len-gt 5 ; -m srh --srh-hdr-len-eq 5 --srh-hdr-len-gt 5 ; OK
+-m srh --srh-next-hdr foo ; srh: bad value for option "--srh-next-hdr", or out of range (0-255). ; FAIL
+-m srh --srh-hdr-len-gt 8 --srh-hdr-len-lt 3 ; -m srh --srh-hdr-len-gt 3 --srh-hdr-len-lt 3 ; OK
+@ filter FORWARD 6
+-m srh ! --srh-hdr-len-eq 1 ; = ; OK
+-m srh --srh-hdr-len-gt 1 ; = ; OK
+-m srh ! --srh-hdr-len-lt 1 ; = ; OK
+-m srh ! --srh-segs-left-eq 1 ; = ; OK
+-m srh --srh-segs-left-gt 1 ; = ; OK
+-m srh ! --srh-segs-left-lt 1 ; = ; OK
+-m srh ! --srh-last-entry-eq 1 ; = ; OK
+-m srh ! --srh-last-entry-gt 1 ; = ; OK
+-m srh --srh-last-entry-lt 1 ; = ; OK
+-m srh ! --srh-next-hdr 6 ; = ; OK
+-m srh ! --srh-psid a:: --srh-nsid b:: ; -m srh ! --srh-psid a::/128 --srh-nsid b::/128 ; OK

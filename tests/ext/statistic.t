@@ -1,0 +1,27 @@
+@ filter FORWARD 46
+-m statistic --mode random --probability 1 ; -m statistic --mode random --probability 1.00000000000 ; OK
+-m statistic --mode random ! --probability 0.5 ; -m statistic --mode random ! --probability 0.50000000000 ; OK
+-m statistic --mode nth --every 5 ; statistic: option "--every" also requires "--packet". ; FAIL
+-m statistic --mode nth ! --every 5 --packet 2 ; = ; OK
+-m statistic --mode nth --every 2 --packet 0 ; = ; OK
+-m statistic --mode nth --every 0 ; statistic: bad value for option "--every", or out of range (1-4294967295). ; FAIL
+-m statistic --mode random --probability 1.5 ; statistic: bad value for option "--probability", or out of range (0-1). ; FAIL
+-m statistic --mode random --probability -0.5 ; statistic: bad value for option "--probability", or out of range (0-1). ; FAIL
+-m statistic --mode foo ; Bad mode "foo" ; FAIL
+-m statistic ; --probability must be specified when using random mode ; FAIL
+-m statistic --mode random --every 5 ; --probability must be specified when using random mode ; FAIL
+-m statistic --mode nth --probability 0.5 ; --every and --packet must be specified when using nth mode ; FAIL
+-m statistic --mode nth --every 3 --packet 3 ; the --packet p must be 0 <= p <= n-1 ; FAIL
+-m statistic --mode nth ; --every and --packet must be specified when using nth mode ; FAIL
+-m statistic --mode random ; --probability must be specified when using random mode ; FAIL
+-m statistic --mode random --probability 0 ; -m statistic --mode random --probability 0.00000000000 ; OK
+-m statistic --mode random --probability 0.33 ; -m statistic --mode random --probability 0.33000000007 ; OK
+-m statistic --mode random --probability 1e-3 ; -m statistic --mode random --probability 0.00100000016 ; OK
+-m statistic --probability 0.4 ; statistic: option "--mode" must be specified ; FAIL
+-m statistic --mode nth --every 1 ; statistic: option "--every" also requires "--packet". ; FAIL
+-m statistic --mode random --probability 0.999999 ; -m statistic --mode random --probability 0.99999900023 ; OK
+-m statistic --mode random --probability x ; statistic: bad value for option "--probability", or out of range (0-1). ; FAIL
+-m statistic --every 5 ; --probability must be specified when using random mode ; FAIL
+-m statistic --mode ran ; Bad mode "ran" ; FAIL
+-m statistic --mode random ! --probability 0.25 ; -m statistic --mode random ! --probability 0.25000000000 ; OK
+-m statistic --mode nth --every 10 --packet 9 ; = ; OK

@@ -1,0 +1,30 @@
+@ filter FORWARD 46
+-m string --algo bm --string 'GET /index.html' ; -m string --string "GET /index.html" --algo bm ; OK
+-m string --algo bm ! --string x ; -m string ! --string "x" --algo bm ; OK
+-m string --algo kmp --from 1 --to 70 --string x ; -m string --string "x" --algo kmp --from 1 --to 70 ; OK
+-m string --string x ; string: option "--algo" must be specified ; FAIL
+-m string --algo bm ; STRING match: You must specify `--string' or `--hex-string' ; FAIL
+-m string --algo bm --icase --hex-string '|5443|ab|20|' ; -m string --string "TCab " --algo bm --icase ; OK
+-m string --algo bm --hex-string '|6a6b|' ; -m string --string "jk" --algo bm ; OK
+-m string --algo bm ! --hex-string 'a|00|b\|c' ; -m string ! --hex-string "|6100627c63|" --algo bm ; OK
+-m string --algo bm --from 65535 --string x ; -m string --string "x" --algo bm --from 65535 ; OK
+-m string --algo bm --from 65536 --string x ; string: bad value for option "--from", or out of range (0-65535). ; FAIL
+-m string --algo bm --to 65535 --string x ; -m string --string "x" --algo bm ; OK
+-m string --algo bm --from 5 --to 3 --string x ; Invalid argument. ; FAIL
+-m string --algo bm --string '' ; Invalid argument. ; FAIL
+-m string --algo foo --string x ; No chain/target/match by that name. ; FAIL
+-m string --algo bm --hex-string '|5|' ; Invalid hex block ; FAIL
+-m string --algo bm --hex-string '|5' ; Odd number of hex digits ; FAIL
+-m string --algo bm --hex-string '|zz|' ; Invalid hex char 'z' ; FAIL
+-m string --algo bm --string x --hex-string y ; string: option "--string" cannot be used together with "--hex-string". ; FAIL
+-m string --algo bm --string 'a	b' ; -m string --hex-string "|610962|" --algo bm ; OK
+-m string --algo bm --string 'a"b\c' ; -m string --string "a\"b\\c" --algo bm ; OK
+-m string --algo bm --string 'é' ; -m string --hex-string "|c3a9|" --algo bm ; OK
+-m string --algo bm --from 0 --to 0 --string x ; -m string --string "x" --algo bm --to 0 ; OK
+-m string --algo aaaaaaaaaaaaaaaaaaaaaaaa --string x ; No chain/target/match by that name. ; FAIL
+-m string --algo bm --string xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ; -m string --string "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" --algo bm ; OK
+-m string --algo bm --string xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ; STRING too long "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" ; FAIL
+-m string --algo bm --hex-string '|de ad|' ; -m string --hex-string "|dead|" --algo bm ; OK
+-m string --algo bm --hex-string 'ab c' ; -m string --string "ab c" --algo bm ; OK
+-m string --algo bm --hex-string 'a\|b' ; -m string --string "a|b" --algo bm ; OK
+-m string --algo bm --hex-string '|616263|' ; -m string --string "abc" --algo bm ; OK

@@ -1,0 +1,35 @@
+@ filter FORWARD 46
+-m time --timestart 01:02:03 --timestop 04:05:06 --monthdays 1,2,3,4,5 --weekdays Mon,Fri,Sun --datestart 2001-02-03T04:05:06 --datestop 2012-09-08T09:06:05 --kerneltz ; = ; OK
+-m time --timestart 02:00 --timestop 01:00 --contiguous ; -m time --timestart 02:00:00 --timestop 01:00:00 --datestop 2038-01-19T03:14:07 --contiguous ; OK
+-m time --weekdays 1,7 ; -m time --weekdays Mon,Sun --datestop 2038-01-19T03:14:07 ; OK
+-m time ! --weekdays Sa ! --monthdays 31 ; -m time --monthdays 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30 --weekdays Mon,Tue,Wed,Thu,Fri,Sun --datestop 2038-01-19T03:14:07 ; OK
+-m time ; -m time --datestop 2038-01-19T03:14:07 ; OK
+-m time --timestart 25:00 ; invalid time "25:00" specified, should be hh:mm[:ss] format and within the boundaries ; FAIL
+-m time --datestart 2020 ; -m time --datestart 2020-01-01T00:00:00 --datestop 2038-01-19T03:14:07 ; OK
+-m time --datestart 2020-13 ; Invalid date "2020-13" specified. Should be YYYY[-MM[-DD[Thh[:mm[:ss]]]]] ; FAIL
+-m time --datestop 2038-01-19T03:14:07 ; = ; OK
+-m time --datestop 2038-01-19T03:14:08 ; = ; OK
+-m time --weekdays 8 ; 8 is not a valid day specifier ; FAIL ; 1.8.9: -m time --weekdays  --datestop 2038-01-19T03:14:07
+-m time --monthdays 32 ; 32 is not a valid day for --monthdays ; FAIL
+-m time --monthdays 0 ; 0 is not a valid day for --monthdays ; FAIL ; 1.8.9: -m time --monthdays  --datestop 2038-01-19T03:14:07
+-m time --datestart 2020-01-01 --datestop 2019-01-01 ; -m time --datestart 2020-01-01T00:00:00 --datestop 2019-01-01T00:00:00 ; OK
+-m time --contiguous ; time: --contiguous only makes sense when stoptime is smaller than starttime ; FAIL
+-m time --timestart 10:00 --contiguous ; time: --contiguous only makes sense when stoptime is smaller than starttime ; FAIL
+-m time --timestart 00:00 --timestop 23:59:59 ; -m time --datestop 2038-01-19T03:14:07 ; OK
+-m time --weekdays Mon,Tue,Wed,Thu,Fri,Sat,Sun ; -m time --datestop 2038-01-19T03:14:07 ; OK
+-m time --monthdays 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31 ; -m time --datestop 2038-01-19T03:14:07 ; OK
+-m time --utc ; -m time --datestop 2038-01-19T03:14:07 ; OK
+-m time --localtz ; -m time --datestop 2038-01-19T03:14:07 --kerneltz ; OK
+-m time --timestart 5:7 ; -m time --timestart 05:07:00 --timestop 23:59:59 --datestop 2038-01-19T03:14:07 ; OK
+-m time --timestop 12:30 ; -m time --timestart 00:00:00 --timestop 12:30:00 --datestop 2038-01-19T03:14:07 ; OK
+-m time --timestart 12 ; invalid time "12" specified, should be hh:mm[:ss] format and within the boundaries ; FAIL
+-m time --weekdays foo ; foo is not a valid day specifier ; FAIL
+-m time --datestart foo ; Invalid date "foo" specified. Should be YYYY[-MM[-DD[Thh[:mm[:ss]]]]] ; FAIL
+-m time --datestart 1970-01-01 ; -m time --datestop 2038-01-19T03:14:07 ; OK
+-m time --datestart 1969-12-31 ; Invalid date "1969-12-31" specified. Should be YYYY[-MM[-DD[Thh[:mm[:ss]]]]] ; FAIL
+-m time --datestart 2020-01-01T10 ; -m time --datestart 2020-01-01T10:00:00 --datestop 2038-01-19T03:14:07 ; OK
+-m time --datestart 2020-01-01T10:11 ; -m time --datestart 2020-01-01T10:11:00 --datestop 2038-01-19T03:14:07 ; OK
+-m time --kerneltz --timestart 1:2:3 ; -m time --timestart 01:02:03 --timestop 23:59:59 --datestop 2038-01-19T03:14:07 --kerneltz ; OK
+-m time --timestart 10:00:60 ; invalid time "60" specified, should be hh:mm[:ss] format and within the boundaries ; FAIL
+-m time ! --timestart 5:00 ; time: option "--timestart" cannot be inverted. ; FAIL
+-m time --weekdays mon,TUE ; mon is not a valid day specifier ; FAIL

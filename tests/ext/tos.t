@@ -1,0 +1,12 @@
+-m tos --tos Minimize-Delay ; -m tos --tos 0x10/0x3f ; OK
+-m tos --tos 0x10 ; -m tos --tos 0x10/0xff ; OK
+-m tos ! --tos 0xff ; -m tos ! --tos 0xff/0xff ; OK
+-m tos --tos 0x10/0x1f ; = ; OK
+-m tos ! --tos Normal-Service ; -m tos ! --tos 0x00/0x3f ; OK
+-m tos --tos Maximize-Throughput ; -m tos --tos 0x08/0x3f ; OK
+-m tos --tos 256 ; Symbolic name "256" is unknown ; FAIL
+-m tos --tos foo ; Symbolic name "foo" is unknown ; FAIL
+-m tos ; tos: option "--tos" must be specified ; FAIL
+-m tos --tos Minimize-Cost ; -m tos --tos 0x02/0x3f ; OK
+-m tos --tos Maximize-Reliability ; -m tos --tos 0x04/0x3f ; OK
+-m tos --tos 0 ; -m tos --tos 0x00/0xff ; OK

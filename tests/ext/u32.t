@@ -1,0 +1,25 @@
+@ filter FORWARD 46
+-m u32 --u32 0x0=0x0 ; -m u32 --u32 "0x0=0x0" ; OK
+-m u32 ! --u32 0=0x0:0x1,5 ; -m u32 ! --u32 "0x0=0x0:0x1,0x5" ; OK
+-m u32 --u32 '0x0=0x0&&0x0=0x1' ; -m u32 --u32 "0x0=0x0&&0x0=0x1" ; OK
+-m u32 --u32 '0>>22&0x3C@0>>24=0:5' ; -m u32 --u32 "0x0>>0x16&0x3c@0x0>>0x18=0x0:0x5" ; OK
+-m u32 --u32 '0 & 0xFFFF = 0x100:0xFFFF' ; -m u32 --u32 "0x0&0xffff=0x100:0xffff" ; OK
+-m u32 --u32 foo ; u32: at char 0: not a number or out of range ; FAIL
+-m u32 --u32 0=5:1 ; -m u32 --u32 "0x0=0x5:0x1" ; OK
+-m u32 ; u32: option "--u32" must be specified ; FAIL
+-m u32 --u32 0= ; u32: test ended with no value specified ; FAIL
+-m u32 --u32 '' ; u32: abrupt end of input after location specifier ; FAIL
+-m u32 --u32 '0<<2=1' ; -m u32 --u32 "0x0<<0x2=0x1" ; OK
+-m u32 --u32 '6&0xFF=1&&4&0x3FFF=0&&0>>22&0x3C@0>>24=0' ; -m u32 --u32 "0x6&0xff=0x1&&0x4&0x3fff=0x0&&0x0>>0x16&0x3c@0x0>>0x18=0x0" ; OK
+-m u32 --u32 '0=1&&' ; u32: abrupt end of input after location specifier ; FAIL
+-m u32 --u32 '0=1 x' ; u32: at char 4: expected "," or "&&" ; FAIL
+-m u32 --u32 '0&=1' ; u32: at char 2: not a number or out of range ; FAIL
+-m u32 --u32 0=0x100000000 ; u32: at char 2: not a number or out of range ; FAIL
+-m u32 --u32 '1&2&3&4&5&6&7&8&9&10&11=1' ; u32: at char 23: too many operators ; FAIL
+-m u32 --u32 1=1,2,3,4,5,6,7,8,9,10,11 ; u32: at char 25: too many ","s ; FAIL
+-m u32 --u32 '1=1&&1=1&&1=1&&1=1&&1=1&&1=1&&1=1&&1=1&&1=1&&1=1&&1=1' ; u32: at char 53: too many "&&"s ; FAIL
+-m u32 --u32 0=1: ; u32: at char 4: not a number or out of range ; FAIL
+-m u32 --u32 0=:1 ; u32: at char 2: not a number or out of range ; FAIL
+-m u32 --u32 0@ ; u32: at char 2: not a number or out of range ; FAIL
+-m u32 --u32 0%1=3 ; u32: at char 1: operator expected ; FAIL
+-m u32 --u32 0=1, ; u32: at char 4: not a number or out of range ; FAIL
