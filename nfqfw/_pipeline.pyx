@@ -89,7 +89,8 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     r.done = 0
     e.inflight.own_count += 1
     if p.conn == 0:
-        r.ctinfo = CT_INVALID               # a reply to an UNTRACKED packet is tracked like any other
+        # tracked like any other; and to the raw table a reply to an UNTRACKED packet has something attached (no connection)
+        r.ctinfo = CT_RELATED_REPLY if p.ctinfo == CT_UNTRACKED else CT_INVALID
     else:
         conntrack_hold(e.conntrack, p.conn)
         r.ctinfo = CT_RELATED_REPLY if direction_of(p.ctinfo) != REPLY else CT_RELATED
