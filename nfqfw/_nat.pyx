@@ -29,7 +29,7 @@ from nfqfw._conntrack cimport (Conntrack, ConntrackTable, conntrack_alter_reply,
 from nfqfw._jhash cimport jhash_words, scale32
 from nfqfw._masquerade cimport is_zero, masquerade4, masquerade6, redirect4, redirect6
 from nfqfw._natpacket cimport (MANIP_DST, MANIP_SRC, icmp_checksum_good, put_packet_end, put_quoted, tuple_has_ports)
-from nfqfw._packet cimport (CT_RELATED, CT_RELATED_REPLY, HAS_L4, INPUT, IPV4, OUTPUT, POSTROUTING, REASON_MASQ_MOVED,
+from nfqfw._packet cimport (CT_RELATED, CT_RELATED_REPLY, HAS_L4, INPUT, IPV4, IPV6, OUTPUT, POSTROUTING, REASON_MASQ_MOVED,
                             REASON_NAT_INNER, REASON_NAT_NO_ADDRESS, REASON_NONE, REASON_TABLE_FULL, REASON_TRUNCATED, Packet, be32,
                             destination, put32)
 from nfqfw._program cimport Context, random32
@@ -518,7 +518,7 @@ cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const u
     cdef uint32_t i, n = 0
     cdef ConnHot* hot
     cdef Tuple reply
-    for i in range(1, t.table.capacity):
+    for i in range(1, t.header.high):       # not the capacity: looking at memory that was never used would make it real
         hot = &t.table.hot[i]
         if hot.commit == 0 or not hot.status & CONFIRMED or t.table.cold[i].masq_ifindex != ifindex:
             continue
@@ -530,4 +530,17 @@ cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const u
                 continue
         conntrack_kill(t, i)
         n += 1
+    return n
+
+
+def forget_masquerade(ConntrackTable table, uint32_t ifindex, bytes address=None):
+    """`nat_forget` from Python: the interface went down, or lost this address (4 or 16 bytes).  Returns how many ended."""
+    cdef const uint8_t* at = NULL
+    cdef uint8_t family = 0
+    cdef uint32_t n
+    if address is not None:
+        at = <const uint8_t*><const char*>address
+        family = IPV4 if len(address) == 4 else IPV6
+    with nogil:
+        n = nat_forget(table.handle, family, ifindex, at)
     return n

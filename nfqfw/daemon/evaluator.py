@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import time
 from collections.abc import Callable, Sequence
 
 from nfqfw._conntrack import ConntrackTable
@@ -15,6 +16,7 @@ from nfqfw.conntrack import listing
 from nfqfw.daemon.flows import Flows
 from nfqfw.daemon.ledger import Count
 from nfqfw.daemon.worker import Worker, copy_range, notices
+from nfqfw.errors import NfqfwError
 from nfqfw.plan import attach_plan
 
 CONNECTIONS_SHOWN = 1_000       # in totals and status; `nfqfw conntrack -L` shows all
@@ -78,7 +80,7 @@ class LiveEvaluator:
         from nfqfw.host import Host
         from nfqfw.report.live import Reporter
 
-        self.host = Host.live(self.host_changed)
+        self.host = Host.live(self.host_changed, self.forget_masquerades)
         try:
             self.engines = [Engine(self.flows.table, self.host.block, thread=number) for number in range(self.options.queues)]
             self.reporters = [Reporter(self.interface_name) for _ in self.engines]
@@ -124,6 +126,13 @@ class LiveEvaluator:
                 self.worker.set_host(host.block)
                 if self.program is not None:
                     self.worker.set_copy_range(copy_range(self.program, host.largest_mtu()))
+
+    def forget_masquerades(self, losses: list[tuple[int, bytes | None]]) -> None:
+        """Masqueraded connections end with the address or the interface they use, as in the kernel."""
+        from nfqfw._nat import forget_masquerade
+
+        for ifindex, address in losses:
+            forget_masquerade(self.flows.table, ifindex, address)
 
     def records(self, number: int, records: list[bytes]) -> None:
         for record in records:
