@@ -169,7 +169,7 @@ cdef bint find_source(Conntrack* t, const Tuple* current, const NatInfo* wanted,
 cdef void nat_index_rebuild(Conntrack* t) noexcept nogil:
     """Fill the index from the flow table: after a takeover."""
     cdef uint32_t i
-    for i in range(1, t.table.capacity):
+    for i in range(1, t.header.high):
         if t.table.hot[i].commit and t.table.hot[i].status & SRC_NAT:
             link_source(t, i)
 
@@ -513,12 +513,12 @@ cdef uint8_t nat_packet(Conntrack* t, Packet* p, uint32_t manip, Context* c) noe
 cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const uint8_t* address) noexcept nogil:
     """End the masqueraded connections of an interface: all (address NULL: link down), or those with this address (removed).
 
-    family 0 = both.  Returns how many.  Walks the whole table: a rare event.
+    family 0 = both.  Returns how many.  Walks every entry ever used: a rare event.
     """
     cdef uint32_t i, n = 0
     cdef ConnHot* hot
     cdef Tuple reply
-    for i in range(1, t.table.capacity):
+    for i in range(1, t.header.high):
         hot = &t.table.hot[i]
         if hot.commit == 0 or not hot.status & CONFIRMED or t.table.cold[i].masq_ifindex != ifindex:
             continue
@@ -531,3 +531,23 @@ cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const u
         conntrack_kill(t, i)
         n += 1
     return n
+
+
+# ---- the Python door ------------------------------------------------------------------------------------------------------
+
+def forget(ConntrackTable table not None, int ifindex, bytes address=None, int family=0):
+    """nat_forget for the control side: address packed, or None for all of the interface.  Returns how many entries ended."""
+    cdef const uint8_t* raw = NULL
+    cdef uint32_t n
+    if address is not None:
+        family = 2 if len(address) == 4 else 10
+        raw = <const uint8_t*><const char*>address
+    with nogil:
+        n = nat_forget(table.handle, <uint8_t>family, <uint32_t>ifindex, raw)
+    return n
+
+
+def rebuild(ConntrackTable table not None):
+    """nat_index_rebuild for whoever took a table over."""
+    with nogil:
+        nat_index_rebuild(table.handle)

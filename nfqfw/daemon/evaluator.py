@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from nfqfw.daemon.ledger import Count
+from nfqfw.daemon.masquerade import forget_masqueraded
 from nfqfw.daemon.worker import Worker, copy_range, notices
 from nfqfw.plan import attach_plan
 
@@ -32,6 +33,7 @@ class LiveEvaluator:
         self.host = None
         self.table = None
         self.events = None          # EventHub of the table: conntrack -E, and the way the conntrack command finds the table
+        self.facts = None           # of the host, as masqueraded connections know it
         self.program = None                             # in force
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
@@ -78,6 +80,7 @@ class LiveEvaluator:
         from nfqfw.report.live import Reporter
 
         self.host = Host.live(self.host_changed)
+        self.facts = self.host.facts
         try:
             self.table = ConntrackTable()
             self.events = EventHub(self.table)
@@ -120,6 +123,9 @@ class LiveEvaluator:
 
     def host_changed(self, host) -> None:
         with self.lock:
+            before, self.facts = self.facts, host.facts
+            if self.table is not None and before is not None:
+                forget_masqueraded(self.table, before, host.facts)
             if self.worker is not None:
                 self.worker.set_host(host.block)
                 if self.program is not None:
