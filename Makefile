@@ -6,13 +6,14 @@ COMPILED := $(shell find nfqfw bench netns tests -name '*.pyx' -o -name '*.pxd' 
 TEST_MINUTES ?= 50
 PYTEST_ARGS ?=
 
-.PHONY: help demo test build setup bench readme clean
+.PHONY: help demo test build setup bench readme clean oracle oracle-full
 
 help:
 	@echo "make demo    set up, build, and show nfqfw filtering real traffic between three namespaces"
 	@echo "make test    set up, build, and run all tests (PYTEST_ARGS='-k word' runs some)"
 	@echo "make build   set up and build only"
 	@echo "make bench   the benchmarks: packets per second, CPU per packet, TCP bulk"
+	@echo "make oracle  record the kernel's answers anew (root); CASE=seed shows the kernel's and ours for one case"
 	@echo "make clean   remove .venv and everything built"
 
 setup:
@@ -58,4 +59,17 @@ asan:
 	@$(PY) -m tests.fuzz.run tests
 	@$(PY) -m tests.fuzz.run asan --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
-.PHONY: fuzz asan
+.PHONY: fuzz asan oracle oracle-full
+
+# the kernel as the oracle (root, iptables-legacy): record its answers anew; CASE=seed shows both answers; 100,000 cases live
+ORACLE := tests/oracle/kernel.bin --unsupported tests/oracle/unsupported.toml
+
+oracle:
+	@./bootstrap.sh test
+	@$(MAKE) --no-print-directory .venv/built
+	@$(PY) -m nfqfw.selftest $(if $(CASE),case --seed $(CASE),record) $(ORACLE)
+
+oracle-full:
+	@./bootstrap.sh test
+	@$(MAKE) --no-print-directory .venv/built
+	@$(PY) -m nfqfw.selftest live --count $(or $(COUNT),100000) --seed $(or $(SEED),2000000) --unsupported tests/oracle/unsupported.toml

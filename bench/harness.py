@@ -21,11 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.subjects import QUEUE, SUBJECTS
+from bench.subjects import SUBJECTS
 from netns import Lab
 
 ROOT = Path(__file__).parent.parent
@@ -96,12 +96,14 @@ class Bench:
         self.lab.close()
 
     @contextlib.contextmanager
-    def running(self, name: str) -> Iterator[Running]:
+    def running(self, name: str, queues: int = 1) -> Iterator[Running]:
+        """A subject with packets diverted to it; pinned to the last CPU if it has one queue."""
         if SUBJECTS[name].start is None:
             yield Running(name, None)
             return
         process = self.lab.firewall.popen(
-            [sys.executable, "-m", "bench.subjects", name, "--cpu", str(self.subject_cpu)], cwd=ROOT,
+            [sys.executable, "-m", "bench.subjects", name, "--queues", str(queues),
+             *(("--cpu", str(self.subject_cpu)) if queues == 1 else ())], cwd=ROOT, preexec_fn=self._all_cpus,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
@@ -117,15 +119,26 @@ class Bench:
                 process.kill()
                 process.communicate()
 
+    @staticmethod
+    def _all_cpus() -> None:
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
     # ---- traffic ------------------------------------------------------------------------------------------------------
 
-    def flows(self, answered: bool) -> list[socket.socket]:
-        """UDP sockets of the client, one per flow; answered: the server has sent one datagram back (ESTABLISHED)."""
+    def add_addresses(self, count: int) -> list[str]:
+        """More addresses of the client: the kernel balances queues by addresses."""
+        addresses = [f"10.0.1.{100 + number}" for number in range(count)]
+        self.lab.client.ip(*(f"addr add {address}/24 dev eth0" for address in addresses))
+        return addresses
+
+    def flows(self, answered: bool, sources: Sequence[str] = ("0.0.0.0",) * FLOWS) -> list[socket.socket]:
+        """UDP sockets of the client, one per source; answered: the server has sent one datagram back (ESTABLISHED)."""
         out = []
-        for _ in range(FLOWS):
+        for source in sources:
             flow = self.lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM)
             flow.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 << 20)     # queued packets stay charged to it
             flow.setsockopt(socket.SOL_SOCKET, 32, 256 << 20)                   # SO_SNDBUFFORCE
+            flow.bind((source, 0))
             flow.connect((self.lab.server.address(), PORT))
             flow.settimeout(0.5)
             flow.send(b"opening")
@@ -177,13 +190,10 @@ class Bench:
         raise RuntimeError("the server has no eth0")
 
     def waiting(self) -> tuple[int, int]:
-        """(packets waiting in the subject's queue, packets the kernel dropped before it)."""
+        """(packets waiting in the subject's queues, packets the kernel dropped before them)."""
         with self.lab.firewall.entered(), open("/proc/thread-self/net/netfilter/nfnetlink_queue") as table:
-            for line in table:
-                fields = [int(field) for field in line.split()]
-                if fields[0] == QUEUE:
-                    return fields[2], fields[5] + fields[6]
-        return 0, 0
+            lines = [[int(field) for field in line.split()] for line in table]
+        return sum(line[2] for line in lines), sum(line[5] + line[6] for line in lines)
 
 
 # ---- figures ----------------------------------------------------------------------------------------------------------

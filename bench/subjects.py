@@ -1,6 +1,6 @@
 """The subjects of the benchmarks: what stands at the firewall's FORWARD hook.  Each runs as a process of its own.
 
-    python -m bench.subjects NAME --cpu N      prints "ready" when packets are diverted to it; SIGTERM ends it cleanly
+    python -m bench.subjects NAME [--cpu N] [--queues N]      prints "ready" when packets are diverted to it; SIGTERM ends it cleanly
 
 All are diverted by the same table (attach.py) at the hooks that nfqfw's attach plan gives for the demo ruleset, so that they
 differ only in what reads the queue.  The two NetfilterQueue subjects get the longest queue and the same receive buffer.
@@ -26,7 +26,7 @@ SCAPY_PORT = 22                 # what the scapy subject drops
 class Subject(NamedTuple):
     letter: str                 # as in the issue that asks
     label: str
-    start: Callable[[], Callable[[], None]] | None     # returns what ends it; None = nothing is diverted
+    start: Callable[[int], Callable[[], None]] | None  # of the number of queues; returns what ends it; None = nothing diverted
 
 
 def hooks() -> frozenset[str]:
@@ -48,17 +48,17 @@ def demo_program():
     return compile_rulesets(rulesets)
 
 
-def bare() -> Callable[[], None]:
+def bare(queues: int) -> Callable[[], None]:
     """Our loop, accepting everything: the floor."""
     from nfqfw.daemon.worker import Worker
     from nfqfw.queue._accept_all import AcceptAll
 
-    worker = Worker([AcceptAll()], queue=QUEUE, copy_range=1500)
+    worker = Worker([AcceptAll() for _ in range(queues)], queue=QUEUE, copy_range=1500)
     worker.start(hooks())
     return worker.stop
 
 
-def nfqfw() -> Callable[[], None]:
+def nfqfw(queues: int) -> Callable[[], None]:
     """The whole engine with the demo ruleset, as `nfqfw run` sets it up."""
     from nfqfw._conntrack import ConntrackTable
     from nfqfw._engine import Engine, LoadedProgram
@@ -66,9 +66,11 @@ def nfqfw() -> Callable[[], None]:
     from nfqfw.host import Host
 
     program, host = demo_program(), Host.live()
-    engine = Engine(ConntrackTable(), host.block)
-    engine.load(LoadedProgram(program))
-    worker = Worker([engine], queue=QUEUE, copy_range=copy_range(program, host.largest_mtu()),
+    table, loaded = ConntrackTable(), LoadedProgram(program, queues)
+    engines = [Engine(table, host.block, thread=number) for number in range(queues)]
+    for engine in engines:
+        engine.load(loaded)
+    worker = Worker(engines, queue=QUEUE, copy_range=copy_range(program, host.largest_mtu()),
                     on_records=lambda number, records: None)
     worker.start(hooks())
 
@@ -79,10 +81,12 @@ def nfqfw() -> Callable[[], None]:
     return stop
 
 
-def package(decide: Callable) -> Callable[[], Callable[[], None]]:
+def package(decide: Callable) -> Callable[[int], Callable[[], None]]:
     """The NetfilterQueue package with a Python callback, as its documentation shows."""
 
-    def start():
+    def start(queues: int):
+        if queues != 1:
+            raise SystemExit("the package's subjects read one queue")
         from netfilterqueue import NetfilterQueue
 
         from nfqfw import attach
@@ -130,11 +134,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("subject", choices=[name for name, subject in SUBJECTS.items() if subject.start])
     parser.add_argument("--cpu", type=int, help="pin to this CPU")
+    parser.add_argument("--queues", type=int, default=1, help="queues, one thread each")
     options = parser.parse_args()
     if options.cpu is not None:
         os.sched_setaffinity(0, {options.cpu})
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    stop = SUBJECTS[options.subject].start()
+    stop = SUBJECTS[options.subject].start(options.queues)
     gc.freeze()
     print("ready", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -1,7 +1,9 @@
 """Lab: builds a topology and takes it down.  See the package's docstring for the picture and the life-cycle."""
 
 import itertools
+import json
 import os
+import time
 from pathlib import Path
 
 from netns import _linux
@@ -9,6 +11,7 @@ from netns.host import Host, Interface, ip_batch
 from netns.processes import Processes
 from netns.topology import DEFAULT, Link, Route, Topology
 
+UP_SECONDS = 10                 # a link comes up within milliseconds; a loaded machine may take longer
 RUN_NETNS = Path("/run/netns")
 SYSCTLS = {                     # of every host; later ones may need earlier ones
     "net.ipv4.ip_forward": 1,
@@ -87,6 +90,8 @@ class Lab:
                 ip_batch(self.hosts[name], first, descriptors)
         for name, lines in commands.items():
             ip_batch(self.hosts[name], [line for line in lines if not line.startswith("link add")])
+        for host in self.hosts.values():
+            _wait_up(host)
 
     def _plan_link(self, link: Link, commands: dict[str, list[str]]) -> None:
         number = next(self._links)
@@ -110,6 +115,19 @@ class Lab:
         self._processes.close()
         while self._namespaces:
             self._namespaces.pop().close()
+
+
+def _wait_up(host: Host) -> None:
+    """Until the kernel's link watcher has run for every link: before that a packet may be dropped where it is sent."""
+    deadline = time.monotonic() + UP_SECONDS
+    while host.interfaces:
+        links = json.loads(host.run(["ip", "-j", "link", "show"], check=True).stdout)
+        waiting = [link["ifname"] for link in links if link["ifname"] in host.interfaces and link["operstate"] != "UP"]
+        if not waiting:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{', '.join(waiting)} of {host.name} did not come up within {UP_SECONDS} seconds")
+        time.sleep(0.002)
 
 
 def _interface(own: Interface, peer: Interface) -> list[str]:

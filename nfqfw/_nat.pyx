@@ -29,7 +29,7 @@ from nfqfw._conntrack cimport (Conntrack, ConntrackTable, conntrack_alter_reply,
 from nfqfw._jhash cimport jhash_words, scale32
 from nfqfw._masquerade cimport is_zero, masquerade4, masquerade6, redirect4, redirect6
 from nfqfw._natpacket cimport (MANIP_DST, MANIP_SRC, icmp_checksum_good, put_packet_end, put_quoted, tuple_has_ports)
-from nfqfw._packet cimport (CT_RELATED, CT_RELATED_REPLY, HAS_L4, INPUT, IPV4, OUTPUT, POSTROUTING, REASON_MASQ_MOVED,
+from nfqfw._packet cimport (CT_RELATED, CT_RELATED_REPLY, HAS_L4, INPUT, IPV4, IPV6, OUTPUT, POSTROUTING, REASON_MASQ_MOVED,
                             REASON_NAT_INNER, REASON_NAT_NO_ADDRESS, REASON_NONE, REASON_TABLE_FULL, REASON_TRUNCATED, Packet, be32,
                             destination, put32)
 from nfqfw._program cimport Context, random32
@@ -513,12 +513,12 @@ cdef uint8_t nat_packet(Conntrack* t, Packet* p, uint32_t manip, Context* c) noe
 cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const uint8_t* address) noexcept nogil:
     """End the masqueraded connections of an interface: all (address NULL: link down), or those with this address (removed).
 
-    family 0 = both.  Returns how many.  Walks every entry ever used: a rare event.
+    family 0 = both.  Returns how many.  Walks the whole table: a rare event.
     """
     cdef uint32_t i, n = 0
     cdef ConnHot* hot
     cdef Tuple reply
-    for i in range(1, t.header.high):
+    for i in range(1, t.header.high):       # not the capacity: looking at memory that was never used would make it real
         hot = &t.table.hot[i]
         if hot.commit == 0 or not hot.status & CONFIRMED or t.table.cold[i].masq_ifindex != ifindex:
             continue
@@ -533,21 +533,26 @@ cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const u
     return n
 
 
-# ---- the Python door ------------------------------------------------------------------------------------------------------
-
-def forget(ConntrackTable table not None, int ifindex, bytes address=None, int family=0):
-    """nat_forget for the control side: address packed, or None for all of the interface.  Returns how many entries ended."""
-    cdef const uint8_t* raw = NULL
+def forget_masquerade(ConntrackTable table, uint32_t ifindex, bytes address=None):
+    """`nat_forget` from Python: the interface went down, or lost this address (4 or 16 bytes).  Returns how many ended."""
+    cdef const uint8_t* at = NULL
+    cdef uint8_t family = 0
     cdef uint32_t n
     if address is not None:
-        family = 2 if len(address) == 4 else 10
-        raw = <const uint8_t*><const char*>address
+        at = <const uint8_t*><const char*>address
+        family = IPV4 if len(address) == 4 else IPV6
     with nogil:
-        n = nat_forget(table.handle, <uint8_t>family, <uint32_t>ifindex, raw)
+        n = nat_forget(table.handle, family, ifindex, at)
     return n
 
 
 def rebuild(ConntrackTable table not None):
-    """nat_index_rebuild for whoever took a table over."""
+    """nat_index_rebuild from Python: whoever took a table over calls it before packets come."""
     with nogil:
         nat_index_rebuild(table.handle)
+
+
+def alive(ConntrackTable table not None, uint32_t conn, uint32_t life, uint64_t now_ns):
+    """True while entry `conn` is still that connection (ConnHot.id) and its time is not over."""
+    cdef const ConnHot* hot = &table.handle.table.hot[conn]
+    return hot.commit != 0 and hot.id == life and not hot.status & DYING and not is_expired(hot, ticks(now_ns))

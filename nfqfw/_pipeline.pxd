@@ -45,6 +45,7 @@ cdef struct EngineState:        # one per queue thread
     uint32_t serial
     uint8_t trace_all
     Stats stats
+    uint64_t expired_at         # CLOCK_MONOTONIC ns of the last look at entries for ended ones while idle
 
 
 cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil

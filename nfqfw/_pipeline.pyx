@@ -22,7 +22,7 @@ from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
                               inflight_take_oldest, inflight_write, pieces_note, pieces_seen)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
-from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
+from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket, Redirected, new_redirected
 from nfqfw._packet cimport *
 from nfqfw._parse cimport parse
 from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
@@ -47,7 +47,8 @@ cdef enum:
     IFF_LOOPBACK = 8
     GONE = 0                    # run_* answers: the packet is decided (p.verdict)
     ON = 1                      # run_* answers: go on with the next step
-    EXPIRE_BUDGET = 64          # entries looked at per batch
+    EXPIRE_BUDGET = 64          # entries looked at when the socket is empty,
+    EXPIRE_NS = 1000000         # at most so often; live, the worker's housekeeping looks at all of them once a second
 
 
 # ---- one step ---------------------------------------------------------------------------------------------------------
@@ -88,7 +89,8 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     r.done = 0
     e.inflight.own_count += 1
     if p.conn == 0:
-        r.ctinfo = CT_INVALID               # a reply to an UNTRACKED packet is tracked like any other
+        # tracked like any other; and to the raw table a reply to an UNTRACKED packet has something attached (no connection)
+        r.ctinfo = CT_RELATED_REPLY if p.ctinfo == CT_UNTRACKED else CT_INVALID
     else:
         conntrack_hold(e.conntrack, p.conn)
         r.ctinfo = CT_RELATED_REPLY if direction_of(p.ctinfo) != REPLY else CT_RELATED
@@ -497,7 +499,7 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
         if packets[i].verdict != HELD:
             e.stats.verdicts[packets[i].verdict] += 1
             e.stats.drops[packets[i].reason] += 1
-    conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)
+    conntrack_expire(e.conntrack, now_ns, n)         # in step with the traffic: a batch may be one packet
 
 
 cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
@@ -511,4 +513,6 @@ cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
         e.stats.refused += 1
         if r.conn:
             conntrack_release(e.conntrack, r.conn)
-    conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)
+    if now_ns - e.expired_at >= EXPIRE_NS:              # not at every wake-up: live, a socket is empty after every packet or two
+        e.expired_at = now_ns
+        conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)

@@ -17,10 +17,12 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from nfqfw._hostblock import IPV4, IPV6, SYSCTLS, Address, Facts, Interface, Route
-from nfqfw._netlink import NetlinkSocket, attribute, attributes, string
+from nfqfw._netlink import NetlinkSocket, attribute, attributes, split, string
 
 NETLINK_ROUTE = 0
 GETLINK, GETADDR, GETROUTE = 18, 22, 26
+NEWLINK, DELLINK, DELADDR = 16, 17, 21
+IFF_UP = 0x1
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400      # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 IFINFO, IFADDR, RTMSG, NEXTHOP = map(struct.Struct, ("=BxHiII", "=BBBBI", "=BBBBBBBBI", "=HBBi"))
 SKIP_STATISTICS = attribute(29, struct.pack("=I", 1 << 3))      # IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS
@@ -110,13 +112,26 @@ def _hops(values: dict[int, bytes]) -> Iterator[tuple[int, bytes | None]]:
         offset += length + (-length % 4)
 
 
+Loss = tuple[int, bytes | None]     # ifindex, and the address that it lost (4 or 16 bytes); None: it went down or away
+
+
+def losses(datagram: bytes) -> Iterator[Loss]:
+    """What the kernel's messages take away: what masqueraded connections depend on."""
+    for kind, _, _, body in split(datagram):
+        if kind == DELLINK or (kind == NEWLINK and not IFINFO.unpack_from(body)[3] & IFF_UP):
+            yield IFINFO.unpack_from(body)[2], None
+        elif kind == DELADDR:
+            values = dict(attributes(body, IFADDR.size))
+            yield IFADDR.unpack_from(body)[4], values[2] if 2 in values else values[1]
+
+
 class Watcher:
-    """A thread that calls `changed()` after the kernel told of a change, once per burst, and every SYSCTL_SECONDS.
+    """A thread that calls `changed(losses)` after the kernel told of a change, once per burst, and every SYSCTL_SECONDS.
 
     Subscribed when the constructor returns: facts read after that miss nothing.
     """
 
-    def __init__(self, changed: Callable[[], None]):
+    def __init__(self, changed: Callable[[list[Loss]], None]):
         self._changed = changed
         self._socket = NetlinkSocket(NETLINK_ROUTE, GROUPS)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -143,16 +158,16 @@ class Watcher:
             ready.poll(SYSCTL_SECONDS * 1000)
             if stop.poll(SETTLE_SECONDS * 1000):
                 return
-            self._drain()
-            self._changed()
+            self._changed(self._read())
 
-    def _drain(self) -> None:
-        """Read away what came; what it said does not matter, and lost messages (ENOBUFS) say the same."""
+    def _read(self) -> list[Loss]:
+        """Read all that came.  The facts are read anew in any case; after lost messages (ENOBUFS) some losses stay unknown."""
+        found: list[Loss] = []
         while True:
             try:
-                self._socket.socket.recv(1 << 16, socket.MSG_DONTWAIT)
+                found.extend(losses(self._socket.socket.recv(1 << 16, socket.MSG_DONTWAIT)))
             except BlockingIOError:
-                return
+                return list(dict.fromkeys(found))
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise

@@ -72,6 +72,8 @@ def converse(sock: wire.socket.socket, tool: str, argv: list[str], terminal: Ter
                 return int(head["code"])
             if "print" in head:
                 terminal.print(int(head["print"]), body)
+            elif "follow" in head:
+                return follow(sock, terminal)
             elif "error" in head:
                 complain(f"nfqfw: {head['error']}")
                 return RESOURCE_PROBLEM
@@ -85,6 +87,27 @@ def converse(sock: wire.socket.socket, tool: str, argv: list[str], terminal: Ter
         return RESOURCE_PROBLEM
     finally:
         sock.close()
+
+
+def follow(sock: wire.socket.socket, terminal: Terminal) -> int:
+    """conntrack -E: print what comes until a signal ends us; then say how much it was, as the tool does."""
+    import signal
+
+    def end(number, frame):
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    sock.settimeout(None)
+    shown = 0
+    try:
+        while "print" in (message := wire.receive(sock))[0]:
+            terminal.print(1, message[1])
+            shown += message[1].count(b"\n")
+    except KeyboardInterrupt:
+        pass
+    complain(f"conntrack v1.4.7 (conntrack-tools): {shown} flow events have been shown.")
+    return 0
 
 
 def answer(terminal: Terminal, head: dict, body: bytes) -> tuple[dict, bytes]:

@@ -6,14 +6,16 @@ What was compiled stays readable: a Program keeps, beside its block, which Rule 
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nfqfw import indexing, ops
 from nfqfw.errors import RuleError, RuleErrors
 from nfqfw.ext.lowering import Action, Unevaluated
-from nfqfw.rules.lower import lower_rule, match_numbers
+from nfqfw.rules.lower import lower_numbered
 from nfqfw.rules.model import Chain, Jump, Rule, Ruleset, Standard
 
 TABLES = ("raw", "mangle", "nat", "filter", "security")
@@ -68,7 +70,8 @@ class Compiler:
         self.generation = generation
         self.index_from = index_from
         self.data = bytearray(b"\0" * 8)             # offset 0 stays unused: it can mean "none"
-        self.interned: dict[bytes, int] = {}
+        self.interned: dict[bytes, int] = {b"": 0}
+        self.lowered: dict = {}                      # see lower_numbered
         self.state = bytearray()
         self.states: list[tuple[int, int, int]] = []
         self.tests = bytearray()
@@ -87,8 +90,6 @@ class Compiler:
 
     def intern(self, info: bytes) -> int:
         """Offset of these bytes in data, 8-byte aligned; equal infos share one place."""
-        if not info:
-            return 0
         offset = self.interned.get(info)
         if offset is None:
             offset = self.interned[info] = len(self.data)
@@ -143,28 +144,26 @@ class Compiler:
         row = len(self.rules)
         self.rules.append(rule)
         self.rule_chain.append(chain)
-        tests, target, features = lower_rule(rule)
-        refused = [part for part in (*tests, target) if isinstance(part, Unevaluated)]
-        if refused:
-            self.errors.extend(RuleError(part.reason, rule.span) for part in refused)
+        tests, numbers, target, features = lower_numbered(rule, self.lowered)
+        if Unevaluated in map(type, tests) or type(target) is Unevaluated:
+            self.errors.extend(RuleError(part.reason, rule.span) for part in (*tests, target) if isinstance(part, Unevaluated))
             return
-        self.features[family] |= features
+        if features:
+            self.features[family] |= features
         first = len(self.test_match)
         invariant = True
-        numbers = match_numbers(rule) if rule.matches else (0,) * len(tests)
-        for test, number in zip(tests, numbers, strict=True):
-            invariant &= test.invariant
-            self.tests += TEST_ROW.pack(OPCODES[test.op], int(test.invariant), self.intern(test.info), self.keep(test.state), number)
-            self.test_match.append(number)
+        for test, number in zip(tests, numbers):
+            op, info, _, flag, state, _ = test
+            invariant &= flag
+            self.tests += TEST_ROW.pack(OPCODES[op], flag, self.intern(info), self.keep(state) if state else NONE, number)
+        self.test_match += numbers
         if boxes is not None:
             boxes.add(tests)
         code, argument = self.target(target, family, table)
         self.rows += RULE_ROW.pack(first, len(tests), code, argument, row, int(invariant), position)
 
     def keep(self, image: bytes) -> int:
-        """Offset of a test's state in the rule-state memory, 8-byte aligned; NONE when it keeps none."""
-        if not image:
-            return NONE
+        """Offset of a test's state in the rule-state memory, 8-byte aligned."""
         offset = len(self.state)
         self.states.append((len(self.rules) - 1, offset, len(image)))
         self.state += image + b"\0" * (-len(image) % 8)
@@ -216,8 +215,21 @@ def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1, index_fro
     """
     compiler = Compiler(generation, index_from)
     rulesets = list(rulesets)
-    for ruleset in rulesets:
-        compiler.number_chains(ruleset)
-    for ruleset in rulesets:
-        compiler.add_rules(ruleset)
-    return compiler.finish()
+    with no_collection():
+        for ruleset in rulesets:
+            compiler.number_chains(ruleset)
+        for ruleset in rulesets:
+            compiler.add_rules(ruleset)
+        return compiler.finish()
+
+
+@contextmanager
+def no_collection():
+    """No garbage collection meanwhile: hundreds of thousands of live objects would be searched again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -34,15 +34,22 @@ class Host:
         self._take(ordered(facts))
 
     @classmethod
-    def live(cls, on_change: Callable[["Host"], None] | None = None) -> "Host":
-        """The namespace of the calling thread, followed until `close`.  Raises OSError."""
+    def live(cls, on_change: Callable[["Host"], None] | None = None,
+             on_loss: Callable[[list[tuple[int, bytes | None]]], None] | None = None) -> "Host":
+        """The namespace of the calling thread, followed until `close`.  Raises OSError.
+
+        on_loss gets [(ifindex, address), …] of what went away, also if it came back at once: the address as 4 or 16 bytes, or None when
+        the whole interface went down.
+        """
         from nfqfw import _rtnetlink                    # late: the offline path imports no netlink
 
-        def changed() -> None:
+        def changed(losses: list) -> None:
             try:
                 host.refresh()
             except OSError:
                 pass                                    # the kernel was busy changing: the next round reads it
+            if losses and on_loss:
+                on_loss(losses)
 
         watcher = _rtnetlink.Watcher(changed)           # before the first reading: nothing falls between
         host = cls(_rtnetlink.read(), on_change)

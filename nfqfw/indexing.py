@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nfqfw._classify import BOX, RANGE, build_index
-from nfqfw.ext.lowering import FieldSet, Test
+from nfqfw.ext.lowering import Test
 
 FROM = 17                           # rules from which an index beats the walk (bench/classify.py)
 
@@ -18,6 +18,8 @@ TRANSPARENT = frozenset(("src4", "dst4", "src6", "dst6", "in", "out", "proto", "
                          "multiport", "conntrack", "state", "mark"))
 CT_BITS = ((2, 1), (4, 2), (8, 4), (256, 8), (1, 16))   # FieldSet ctstate bit -> ct_bit() of _classify.pxd
 ALL_CLASSES = 31
+FIELDS = frozenset(("saddr", "daddr", "sport", "dport", "proto", "ctstate"))
+ANY_PORT, ANY_PROTO = ((0, 65535),), ((0, 255),)
 EXACT_RANGES = 16                   # ranges of a port list kept one by one; a longer list counts as its hull
 
 
@@ -39,33 +41,19 @@ class Boxes:
         """The next rule's tests."""
         box: dict[str, Sequence[tuple[int, int]]] = {}
         for test in tests:
-            if test.op not in TRANSPARENT:
+            if test[0] not in TRANSPARENT:
                 break
-            for field in test.fields:
-                self.narrow(box, field)
-        source = self.hull(box, "saddr", self.last)
-        destination = self.hull(box, "daddr", self.last)
-        sport, dport = self.hull(box, "sport", 65535), self.hull(box, "dport", 65535)
-        proto = self.hull(box, "proto", 255)
+            for name, ranges in test[2]:
+                if name in FIELDS and ranges and (name not in box or size(ranges) < size(box[name])):
+                    box[name] = ranges              # two conditions on one field: both are necessary, the narrower says more
+        full = ((0, self.last),)
+        source, destination = box.get("saddr", full), box.get("daddr", full)
+        sport, dport, proto = box.get("sport", ANY_PORT), box.get("dport", ANY_PORT), box.get("proto", ANY_PROTO)
         mask = ct_mask(box["ctstate"]) if "ctstate" in box else ALL_CLASSES
         self.packed += BOX.pack(
-            source[0].to_bytes(16, "big"), source[1].to_bytes(16, "big"), destination[0].to_bytes(16, "big"),
-            destination[1].to_bytes(16, "big"), *sport, *dport, *proto, mask, 0,
-            *self.exact(box.get("sport", ())), *self.exact(box.get("dport", ())))
-
-    @staticmethod
-    def narrow(box: dict, field: FieldSet) -> None:
-        """Two conditions on one field: keep the one that accepts less (both are necessary)."""
-        if not field.ranges or not isinstance(field.ranges[0][0], int):
-            return                                  # an empty condition never holds; leave it to the test
-        known = box.get(field.field)
-        if known is None or size(field.ranges) < size(known):
-            box[field.field] = field.ranges
-
-    @staticmethod
-    def hull(box: dict, name: str, last: int) -> tuple[int, int]:
-        ranges = box.get(name)
-        return (ranges[0][0], ranges[-1][1]) if ranges else (0, last)
+            source[0][0].to_bytes(16, "big"), source[-1][1].to_bytes(16, "big"), destination[0][0].to_bytes(16, "big"),
+            destination[-1][1].to_bytes(16, "big"), sport[0][0], sport[-1][1], dport[0][0], dport[-1][1], proto[0][0],
+            proto[-1][1], mask, 0, *self.exact(sport), *self.exact(dport))
 
     def exact(self, ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
         """(first, number) in the list of exact ranges; (0, 0) when the hull says it all."""

@@ -30,10 +30,14 @@ class Fate:
     """How the way of one packet ended.  verdict: ACCEPT, DROP, or the kernel's own reason ("no route", "ttl exceeded")."""
     number: int                     # of the frame in the capture, from 1; 0 = a reply of ours
     time: int                       # ns since the epoch
-    summary: Summary
+    data: bytes                     # as it was where it ended
     verdict: str
     hook: str                       # where it ended
     reason: str                     # name of our own reason to drop, "none" when the rules decided
+
+    @property
+    def summary(self) -> Summary:
+        return summarise(self.data)
 
 
 @dataclass(slots=True)
@@ -96,4 +100,4 @@ class Replay:
         self._reasons.pop(packet.id, None)
         if packet.number:
             self.verdicts[verdict] += 1
-        self._fates.append(Fate(packet.number, packet.time, summarise(packet.data), verdict, HOOK_NAMES[packet.hook], reason))
+        self._fates.append(Fate(packet.number, packet.time, packet.data, verdict, HOOK_NAMES[packet.hook], reason))

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,19 @@ class TestLive:
             lab.server.set_sysctl("net.ipv4.ip_default_ttl", 99)
             assert changed.wait(5)
             assert HEADER.unpack_from(host.block)[14] == 99
+
+    def test_losses_are_told_even_if_they_came_back(self, lab):
+        lost, told = [], threading.Event()
+        lab.firewall.ip("link add gone type bridge", "address add 192.0.2.77/24 dev gone", "address add 2001:db8::7/64 dev gone nodad",
+                        "link set gone up")
+        with lab.firewall.entered(), Host.live(on_loss=lambda losses: (lost.extend(losses), told.set())) as host:
+            index = host.index("gone")
+            lab.firewall.ip("address del 192.0.2.77/24 dev gone", "address add 192.0.2.77/24 dev gone", "link set gone down",
+                            "link set gone up")
+            assert told.wait(2)
+            time.sleep(0.1)
+            lab.firewall.ip("link del gone")
+        assert {(index, bytes((192, 0, 2, 77))), (index, None)} <= set(lost)
 
     def test_closing_ends_the_thread(self, lab):
         with lab.firewall.entered():

@@ -106,8 +106,10 @@ def next_steps(result) -> str:
     path = ruleset(4)
     lines = ["", "What to try next:",
              f"  nfqfw check {path}          the ruleset of this demo; edit a copy",
-             "  nfqfw run RULES.v4               filter this namespace by your own file (on SSH: first in another namespace)",
-             "  nfqfw replay RULES.v4 FILE.pcap --trace    which rule drops this packet, and why; needs no root"]
+             f"  nfqfw trace {path} tcp 10.0.1.2 10.0.2.2:22 --in eth0 --out eth1",
+             "                                   which rule drops this packet, and why; needs no root",
+             "  nfqfw replay RULES.v4 FILE.pcap --trace    the same for a capture",
+             "  nfqfw run RULES.v4               filter this namespace by your own file (on SSH: first in another namespace)"]
     if result.namespaces:
         lines += [f"  ip netns exec {result.namespaces[1]} nfqfw run {path} &      nfqfw again, in the kept firewall",
                   f"  ip netns exec {result.namespaces[0]} ping -c 1 10.0.2.2",

@@ -20,6 +20,8 @@ VERBS = {
     "run": "Filter this network namespace by an iptables-save file until Ctrl-C.",
     "check": "Report every mistake of iptables-save files.",
     "replay": "Run a pcap file through a ruleset; needs no root.",
+    "trace": "Explain what a ruleset does with one packet; needs no root.",
+    "snapshot": "Write this namespace's interfaces, addresses and routes to a file, for replay.",
     "doctor": "Say whether this host can run nfqfw, and what to fix.",
     "up": "Start the daemon of this network namespace.",
     "down": "Stop it, and remove what a killed run left behind.",

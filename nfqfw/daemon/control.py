@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from nfqfw.compile import compile_rulesets
 from nfqfw.daemon.applets import run_applet
 from nfqfw.daemon.live import Evaluator, LiveStore
@@ -26,4 +28,20 @@ class Control:
         if not isinstance(tool, str) or not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
             session.tell({"error": "a request needs a name and a list of words"})
             return 2
+        if tool == "conntrack":
+            return self.store.evaluator.flows.conntrack(argv, session)
         return run_applet(tool, argv, self.store, session)
+
+    def sysctl(self, session: Session, head: dict) -> int:
+        """Set and read the settings of connection tracking."""
+        changes = head.get("set")
+        if not isinstance(changes, dict) or not all(isinstance(value, int) for value in changes.values()):
+            session.tell({"error": "a request needs settings and their numbers"})
+            return 2
+        try:
+            values = self.store.evaluator.flows.settings(changes)
+        except ValueError as error:
+            session.tell({"error": str(error)})
+            return 2
+        session.print(1, json.dumps(values).encode())
+        return 0

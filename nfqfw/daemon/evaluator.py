@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
+import time
 from collections.abc import Callable, Sequence
 
+from nfqfw._conntrack import ConntrackTable
+from nfqfw.conntrack import listing
+from nfqfw.daemon.flows import Flows
 from nfqfw.daemon.ledger import Count
-from nfqfw.daemon.masquerade import forget_masqueraded
 from nfqfw.daemon.worker import Worker, copy_range, notices
+from nfqfw.errors import NfqfwError
 from nfqfw.plan import attach_plan
 
+CONNECTIONS_SHOWN = 1_000       # in totals and status; `nfqfw conntrack -L` shows all
 HOST_PROBLEM = 4                # exit code: this host, or what was asked of it, cannot do it
 
 
@@ -26,14 +31,12 @@ class LiveEvaluator:
 
     def __init__(self, options, on_lines: Callable[[str, list[str]], object]) -> None:
         self.options = options
+        self.flows = Flows(ConntrackTable())
         self.on_lines = on_lines
         self.engines: list = []
         self.reporters: list = []
         self.worker: Worker | None = None
         self.host = None
-        self.table = None
-        self.events = None          # EventHub of the table: conntrack -E, and the way the conntrack command finds the table
-        self.facts = None           # of the host, as masqueraded connections know it
         self.program = None                             # in force
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
@@ -73,18 +76,13 @@ class LiveEvaluator:
 
     def start(self, program, loaded, hooks: frozenset[str]) -> None:
         """Open everything and divert; on failure nothing is left and a later command may try again."""
-        from nfqfw._conntrack import ConntrackTable
         from nfqfw._engine import Engine
-        from nfqfw.conntrack.follow import EventHub
         from nfqfw.host import Host
         from nfqfw.report.live import Reporter
 
-        self.host = Host.live(self.host_changed)
-        self.facts = self.host.facts
+        self.host = Host.live(self.host_changed, self.forget_masquerades)
         try:
-            self.table = ConntrackTable()
-            self.events = EventHub(self.table)
-            self.engines = [Engine(self.table, self.host.block, thread=number) for number in range(self.options.queues)]
+            self.engines = [Engine(self.flows.table, self.host.block, thread=number) for number in range(self.options.queues)]
             self.reporters = [Reporter(self.interface_name) for _ in self.engines]
             self.announce(program)
             for engine in self.engines:
@@ -96,7 +94,7 @@ class LiveEvaluator:
             worker.start(hooks)
         except BaseException:
             self.host.close()
-            self.host, self.table, self.events, self.engines, self.reporters = None, None, None, [], []
+            self.host, self.engines, self.reporters = None, [], []
             raise
         with self.lock:
             self.worker = worker
@@ -106,6 +104,7 @@ class LiveEvaluator:
 
     def stop(self) -> None:
         """Detach, end the threads, close the queues.  Counters and figures stay readable."""
+        self.flows.stop()
         with self.lock:
             worker, host = self.worker, self.host
         if host is not None:
@@ -123,13 +122,17 @@ class LiveEvaluator:
 
     def host_changed(self, host) -> None:
         with self.lock:
-            before, self.facts = self.facts, host.facts
-            if self.table is not None and before is not None:
-                forget_masqueraded(self.table, before, host.facts)
             if self.worker is not None:
                 self.worker.set_host(host.block)
                 if self.program is not None:
                     self.worker.set_copy_range(copy_range(self.program, host.largest_mtu()))
+
+    def forget_masquerades(self, losses: list[tuple[int, bytes | None]]) -> None:
+        """Masqueraded connections end with the address or the interface they use, as in the kernel."""
+        from nfqfw._nat import forget_masquerade
+
+        for ifindex, address in losses:
+            forget_masquerade(self.flows.table, ifindex, address)
 
     def records(self, number: int, records: list[bytes]) -> None:
         for record in records:
@@ -158,11 +161,9 @@ class LiveEvaluator:
         return stats
 
     def connections(self) -> list[str]:
-        """The flow table as `conntrack -L` prints it."""
-        from nfqfw.conntrack import listing
-
-        now, wall = time.monotonic_ns(), time.time_ns()
-        return [listing.line(entry, wall) for entry in self.table.list(now_ns=now)] if self.table is not None else []
+        """The flow table as `conntrack -L` prints it, at most CONNECTIONS_SHOWN lines."""
+        entries = self.flows.table.list(now_ns=time.monotonic_ns())[:CONNECTIONS_SHOWN]
+        return [listing.line(entry, time.time_ns()) for entry in entries]
 
     def status(self) -> dict:
         """What is open and diverted now."""
@@ -170,6 +171,7 @@ class LiveEvaluator:
             "hooks": sorted(self.worker.hooks) if self.worker is not None else [],
             "queues": [self.options.queue + number for number in range(len(self.engines))],
             "transport": self.options.transport,
+            "connections": self.flows.table.count,
             "transport_totals": self.worker.totals() if self.worker is not None else {},
             "failure": repr(self.failure) if self.failure is not None else None,
         }

@@ -42,11 +42,6 @@ class LiveStore:
         self.ledger = Ledger()
         self.generation = 0
 
-    @property
-    def events(self):
-        """The flow table and its events for the conntrack command; None while nothing is tracked."""
-        return getattr(self.evaluator, "events", None)
-
     @contextmanager
     def transaction(self, write: bool) -> Iterator[None]:
         """One command at a time, readers too: a listing with counts must not see half of a swap."""

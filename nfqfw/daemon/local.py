@@ -19,6 +19,9 @@ RESOURCE_PROBLEM = 4
 
 def on_state_file(path: str, tool: str, argv: list[str], terminal: Terminal) -> int:
     """Run the command on FILE and FILE.v6; its exit code."""
+    if tool == "conntrack":
+        complain("conntrack: NFQFW_STATE names a saved ruleset, which has no connections")
+        return 1
     try:
         return run_applet(tool, argv, FileStore(path), terminal)
     except NfqfwError as error:
@@ -39,6 +42,33 @@ class EmptyStore(MemoryStore):
         return super().commit(changed, counted)
 
 
+class NoFlows:
+    """The flow table of a namespace where no daemon runs: empty, and it can only stay so."""
+
+    count = 0
+
+    def list(self, **_) -> list:
+        return []
+
+    def stats(self) -> dict[str, int]:
+        from nfqfw.conntrack.stats import STATS
+        return dict.fromkeys(STATS, 0)
+
+    def flush(self) -> None:
+        pass
+
+    def insert(self, entry, now_ns=None) -> None:
+        raise DaemonNeeded
+
+
+def on_no_flows(argv: list[str], terminal: Terminal) -> int:
+    from nfqfw.daemon.flows import run_conntrack
+    result = run_conntrack(argv, NoFlows(), terminal)
+    if result.follow is not None:
+        raise DaemonNeeded
+    return result.code
+
+
 def is_pristine(ruleset: Ruleset) -> bool:
     """True if the ruleset has no rule, no user chain and only policies ACCEPT: what a namespace without a daemon has."""
     return all(chain.policy == "ACCEPT" and not chain.rules for table in ruleset.tables.values() for chain in table.chains.values())
@@ -47,6 +77,8 @@ def is_pristine(ruleset: Ruleset) -> bool:
 def without_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
     """Answer as an empty ruleset would; a command that changes it starts a daemon, unless NFQFW_AUTOSTART=0."""
     try:
+        if tool == "conntrack":
+            return on_no_flows(argv, terminal)
         return run_applet(tool, argv, EmptyStore(), terminal)
     except DaemonNeeded:
         return through_new_daemon(tool, argv, terminal)

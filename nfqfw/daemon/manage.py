@@ -14,8 +14,8 @@ from nfqfw.errors import NfqfwError
 HOST_PROBLEM = 4
 
 
-def request(operation: str) -> bytes | None:
-    """What the daemon of this namespace prints for one request; None if none runs."""
+def request(operation: str, **more) -> bytes | None:
+    """What the daemon of this namespace prints for one request; None if none runs.  NfqfwError: it refuses."""
     try:
         sock = wire.connect()
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
@@ -25,7 +25,7 @@ def request(operation: str) -> bytes | None:
     with sock:
         sock.settimeout(limits.CONTROL_ANSWER_SECONDS)
         try:
-            wire.send(sock, {"op": operation})
+            wire.send(sock, {"op": operation, **more})
             printed = b""
             while True:
                 head, body = wire.receive(sock)
@@ -55,6 +55,14 @@ def end_daemon() -> str:
     found = remove_attachment()
     remove_directory()
     return "removed the queue rules of a killed daemon" if found else "no daemon runs in this network namespace"
+
+
+def settings(changes: dict[str, int]) -> dict[str, int]:
+    """Change settings of connection tracking in the daemon of this namespace; returns all of them."""
+    answer = request("sysctl", set=changes)
+    if answer is None:
+        raise NfqfwError("no daemon runs in this network namespace", "start it with nfqfw up -b", HOST_PROBLEM)
+    return json.loads(answer)
 
 
 def left_behind() -> bool:

@@ -55,7 +55,7 @@ class Daemon:
         self.control = Control(self.evaluator)
         self.initial = [rules for rules in (rules4, rules6) if rules is not None]
         self.server = Server(wire.daemon_directory(), {
-            "applet": self.control.applet, "status": self.status, "down": self.down}, self.log)
+            "applet": self.control.applet, "sysctl": self.control.sysctl, "status": self.status, "down": self.down}, self.log)
         self.wanted_end = threading.Event()
         self.ended = threading.Event()
         self.started = time.time()

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from nfqfw._packet cimport CT_UNTRACKED, Packet
+from nfqfw._packet cimport CT_INVALID, CT_UNTRACKED, Packet
 from nfqfw._program cimport Context
 
 
@@ -25,7 +25,7 @@ cdef struct CtInfoBlock:        # "<HHIIBBBx"; the template that Packet.ct_templ
 
 cdef inline int t_NOTRACK(Packet* p, const void* info, Context* c) noexcept nogil:
     """A packet that already has a connection or a template keeps it, as in the kernel."""
-    if p.conn == 0 and p.ct_template == 0 and p.ctinfo != CT_UNTRACKED:
+    if p.conn == 0 and p.ct_template == 0 and p.ctinfo == CT_INVALID:
         p.ctinfo = CT_UNTRACKED
         c.untracked = 1
     return -1
@@ -33,7 +33,7 @@ cdef inline int t_NOTRACK(Packet* p, const void* info, Context* c) noexcept nogi
 
 cdef inline int t_CT(Packet* p, const CtInfoBlock* info, Context* c) noexcept nogil:
     """Give the packet a template; the first CT rule wins."""
-    if p.conn or p.ct_template or p.ctinfo == CT_UNTRACKED:
+    if p.conn or p.ct_template or p.ctinfo != CT_INVALID:
         return -1
     if info.notrack:
         return t_NOTRACK(p, info, c)

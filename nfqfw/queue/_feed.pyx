@@ -25,6 +25,7 @@ from nfqfw.reasons import REASONS
 cdef enum:
     BATCH = 64                          # limits.BATCH_PACKETS
     BUFFER_BYTES = 65536 + 4096         # longest IP packet, and room for a target that grows it
+    STRIDE = 65536 + 4096 + 64 * 5      # an odd number of cache lines: see _nfnetlink.pyx
 
 
 class Decision(NamedTuple):
@@ -59,7 +60,7 @@ cdef class Feed:
         capsule = engine.door()
         self._door = (<EngineDoor*>PyCapsule_GetPointer(capsule, b"nfqfw.EngineDoor"))[0]
         self._engine = (engine, capsule)
-        self._buffers = <uint8_t*>calloc(BATCH, BUFFER_BYTES)
+        self._buffers = <uint8_t*>calloc(BATCH, STRIDE)
         if self._buffers == NULL:
             raise MemoryError
 
@@ -82,7 +83,7 @@ cdef class Feed:
             raise ValueError("batch full, or packet too long")
         p = &self._packets[self._n]
         memset(p, 0, sizeof(Packet))
-        p.data = self._buffers + <size_t>self._n * BUFFER_BYTES
+        p.data = self._buffers + <size_t>self._n * STRIDE
         if n:
             memcpy(p.data, &data[0], n)
         p.len = n

@@ -125,6 +125,7 @@ class Seen:
     ifout: str
     mark: int
     ctstate: str
+    packet: PacketFacts | None
 
 
 def _ports(seen: Seen) -> str:
@@ -147,10 +148,17 @@ ACTUAL: dict[str, Callable[[Seen], str]] = {
     **dict.fromkeys(("conntrack", "state"), lambda seen: f"ctstate is {seen.ctstate}"),
     "mark": lambda seen: f"mark is {seen.mark:#x}",
     "limit": lambda seen: "over the limit",
-    "ttl": lambda seen: f"ttl is {seen.summary.ttl}",
-    "hl": lambda seen: f"hop limit is {seen.summary.ttl}",
-    "tos": lambda seen: f"tos is {seen.summary.tos:#04x}" if seen.summary.tos is not None else "no tos",
-    "dscp": lambda seen: f"dscp is {seen.summary.tos >> 2:#04x}" if seen.summary.tos is not None else "no dscp",
+    "quota": lambda seen: "used up",
+    "statistic": lambda seen: "not this one's turn",
+    "ttl": lambda seen: f"{'hop limit' if seen.summary.family == 10 else 'ttl'} is {seen.summary.ttl}",
+    "tos": lambda seen: f"tos is {seen.summary.tos:#04x} (dscp {seen.summary.tos >> 2:#04x})" if seen.summary.tos is not None else "no tos",
+    "ecn": lambda seen: f"ECN bits are {seen.summary.tos & 3}" if seen.summary.tos is not None else "no ECN bits",
+    "iprange": lambda seen: f"addresses are {seen.summary.source} -> {seen.summary.destination}",
+    "addrtype": lambda seen: f"addresses are {seen.summary.source} -> {seen.summary.destination}",
+    "pkttype": lambda seen: f"destination is {seen.summary.destination}",
+    "length": lambda seen: f"length is {seen.packet.total}" if seen.packet else "",
+    "mac": lambda seen: f"source MAC is {seen.packet.hwaddr.hex(':') or 'not known'}" if seen.packet else "",
+    "owner": lambda seen: f"uid is {seen.packet.uid}" if seen.packet and seen.packet.uid is not None else "no owner known",
 }
 
 
@@ -171,7 +179,7 @@ class Rendering:
     def seen(self, event: TraceEvent) -> Seen:
         names, packet = self.names, self.packet
         ctstate = "not tracked yet" if event.ctinfo == NO_NUMBER else CTINFO.get(event.ctinfo, str(event.ctinfo))
-        return Seen(self.summary, names(packet.ifin) if packet else "?", names(packet.ifout) if packet else "?", event.mark, ctstate)
+        return Seen(self.summary, names(packet.ifin) if packet else "?", names(packet.ifout) if packet else "?", event.mark, ctstate, packet)
 
     def rule_line(self, event: TraceEvent, outcome: str) -> None:
         places, row = self.places, event.rule

@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from nfqfw.ext.lowering import Action, FieldSet, Test, Unevaluated, address_ranges, complement, interface_info
 from nfqfw.rules.model import INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, Jump, Rule, Standard
 
+NOTHING: frozenset[str] = frozenset()
+INVERTED = (struct.pack("<I", 0), struct.pack("<I", 1))
+
 
 def lower_rule(rule: Rule):
-    """(tests, target, features) of a rule.
+    """(tests, target, features) of a rule; see `lower_numbered`."""
+    tests, _, target, features = lower_numbered(rule, {})
+    return tests, target, features
+
+
+def lower_numbered(rule: Rule, cache: dict):
+    """(tests, numbers, target, features) of a rule.
 
     tests: the rule's own part in the kernel's order (source, destination, in, out, protocol, fragment; left out where nothing
     is asked), then the matches from left to right; a match that cannot be evaluated is an Unevaluated in its place.
+    numbers: which match of the rule's text each test came from: 1.., 0 = the rule's own part.
     target: None, Standard, Jump, Action or Unevaluated.  features: frozenset of the strings of ext.lowering.
+    cache: of one compilation; rules that were read from a file share equal matches, which are lowered once.
     """
     tests = own_tests(rule)
-    features: set[str] = set()
-    for use in rule.matches:
-        lowered = use.ext.lower(use, rule)
-        if isinstance(lowered, Unevaluated):
-            tests.append(lowered)
-            continue
+    numbers = [0] * len(tests)
+    features = NOTHING
+    for number, use in enumerate(rule.matches, 1):
+        lowered, asked = lower_match(use, rule, cache)
         tests += lowered
-        for test in lowered:
-            features.update(test.features)
+        numbers += [number] * len(lowered)
+        if asked:
+            features = features | asked
     target = rule.target
     if target is not None and not isinstance(target, (Standard, Jump)):
         target = target.ext.lower(target, rule)
         if isinstance(target, Action):
-            features.update(target.features)
-    return tests, target, frozenset(features)
+            features = features.union(target.features)
+    return tests, numbers, target, features
 
 
-def match_numbers(rule: Rule) -> list[int]:
-    """For each test of lower_rule which match of the rule's text it came from: 1.., 0 = the rule's own part."""
-    out = [0] * len(own_tests(rule))
-    for i, use in enumerate(rule.matches, 1):
+def lower_match(use, rule: Rule, cache: dict):
+    """(tests, features) of one match.  The cache keeps `use` alive, so that its id stays its own."""
+    key = id(use), rule.protocol, rule.inverted & INV_PROTO
+    known = cache.get(key)
+    if known is None:
         lowered = use.ext.lower(use, rule)
-        out += [i] * (1 if isinstance(lowered, Unevaluated) else len(lowered))
-    return out
+        if isinstance(lowered, Unevaluated):
+            known = [lowered], NOTHING, use
+        else:
+            known = lowered, frozenset().union(*(test.features for test in lowered)), use
+        cache[key] = known
+    return known[:2]
 
 
 def own_tests(rule: Rule) -> list[Test]:
@@ -51,8 +67,7 @@ def own_tests(rule: Rule) -> list[Test]:
             tests.append(address_test(address, mask, bool(inverted & bit), side))
     for name, bit, side in ((rule.in_interface, INV_IN, "in"), (rule.out_interface, INV_OUT, "out")):
         if name:
-            flag = bool(inverted & bit)
-            tests.append(Test(side, interface_info(name, flag), (FieldSet(side, ((name, flag),)),), invariant=True))
+            tests.append(interface_test(name, bool(inverted & bit), side))
     if rule.protocol:
         tests.append(protocol_test(rule.protocol, bool(inverted & INV_PROTO)))
     if rule.fragment:
@@ -70,9 +85,15 @@ def address_test(address: bytes, mask: bytes, inverted: bool, side: str) -> Test
         if inverted:
             ranges = complement(ranges, 0, (1 << size * 8) - 1)
         fields = (FieldSet(side[0] + "addr", ranges),)
-    return Test(side + ("4" if size == 4 else "6"), address + mask + struct.pack("<I", inverted), fields, invariant=True)
+    return Test(side + ("4" if size == 4 else "6"), address + mask + INVERTED[inverted], fields, invariant=True)
 
 
+@lru_cache(256)
+def interface_test(name: str, inverted: bool, side: str) -> Test:
+    return Test(side, interface_info(name, inverted), (FieldSet(side, ((name, inverted),)),), invariant=True)
+
+
+@lru_cache(512)
 def protocol_test(number: int, inverted: bool) -> Test:
     ranges = ((number, number),)
     return Test("proto", struct.pack("<BB2x", number, inverted),

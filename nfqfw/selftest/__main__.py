@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from nfqfw.selftest import lanes, record
-from nfqfw.selftest.generate import active_features
+from nfqfw.selftest.generate import active_features, all_features, listed_as_unsupported
+from nfqfw.selftest.generate_rules import MATCHES, TARGETS
 
 
 def main() -> int:
@@ -19,7 +20,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=None, help="cases (default: record 20000, live 500)")
     parser.add_argument("--unsupported", type=Path, help="unsupported.toml: features to leave out")
     parser.add_argument("--whole", action="store_true", help="case: do not shrink")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     return {"record": _record, "check": _check, "live": _live, "case": _case, "flow": _flow}[options.what](options)
 
 
@@ -32,6 +33,8 @@ def _features(options) -> frozenset[str]:
 def _record(options) -> int:
     """Record anew and say what changed."""
     path = options.files[0]
+    print(f"leaves out: {len(listed_as_unsupported(options.unsupported))} features of unsupported.toml, and the rows that do not compile: "
+          f"{sorted({*MATCHES, *TARGETS} - all_features())}")
     old = list(record.read(path)[1]) if path.exists() else []
     began = time.monotonic()
     lanes.record_kernel(path, options.seed, options.count or 20_000, _features(options))

@@ -272,7 +272,7 @@ class KernelTwin:
         marks = [mark for group, mark, prefix, _ in delivered if group == LEAVING and prefix != b"lo"]
         inputs = [Emitted("input", normal_packet(data, family, generated(data, family)), mark)
                   for group, mark, _, data in delivered if group == DELIVERED]
-        outcome.steps.append(trains_joined(with_marks(emitted, marks), family) + inputs)
+        outcome.steps.append(with_marks(trains_joined(emitted, family), marks) + inputs)
 
     def _send_local(self, family: int, step: Step, data: bytes) -> None:
         target = step.packet.inner.dst if step.packet.proto == "frag" else step.packet.dst

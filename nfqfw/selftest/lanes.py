@@ -65,7 +65,7 @@ def record_kernel(path: Path, first: int, count: int, features: frozenset[str], 
         record.write(path, header, answers())
 
 
-def check_recording(path: Path, limit: int | None = None, part: int = 0, parts: int = 1) -> Report:
+def check_recording(path: Path, limit: int | None = None, part: int = 0, parts: int = 1, first_only: bool = False) -> Report:
     """Run a recording's cases (every parts-th, from the part-th) on our twin."""
     from nfqfw.selftest.ours import OurTwin
 
@@ -76,7 +76,7 @@ def check_recording(path: Path, limit: int | None = None, part: int = 0, parts: 
     report, began = Report(), time.monotonic()
     with OurTwin() as ours:
         for i, answer in enumerate(answers):
-            if limit is not None and i >= limit:
+            if limit is not None and i >= limit or first_only and report.different:
                 break
             if i % parts != part:
                 continue

@@ -164,7 +164,7 @@ class OurTwin:
         self.engine.idle(self.now)              # as the transport does when its sockets are empty
         outcome.classes.append(self.ctclass)
         frames = [e for e in self.emitted if e.point != "input"]
-        outcome.steps.append(trains_joined(with_marks(frames, self.marks), self.family) + [e for e in self.emitted if e.point == "input"])
+        outcome.steps.append(with_marks(trains_joined(frames, self.family), self.marks) + [e for e in self.emitted if e.point == "input"])
 
     def _cross(self, p: Flying) -> None:
         """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""

@@ -115,6 +115,10 @@ def read(path: Path) -> tuple[dict, Iterator[Answer]]:
     return header, _answers(reader, header["count"])
 
 
+def unpack_all(data: bytes, count: int) -> list[Answer]:
+    return list(_answers(_Reader(data), count))
+
+
 def _answers(reader: _Reader, count: int) -> Iterator[Answer]:
     for _ in range(count):
         steps = reader.words(reader.varint())

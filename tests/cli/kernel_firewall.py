@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import tempfile
 
 from nfqfw.demo.show import ruleset
@@ -30,4 +31,8 @@ class KernelFirewall:
                 rules.append({"family": family, "table": "filter", "chain": chain, "rule": text, "packets": int(packets), "bytes": int(octets)})
             for chain, policy, packets, octets in POLICY.findall(saved):
                 rules.append({"family": family, "table": "filter", "chain": chain, "policy": policy, "packets": int(packets), "bytes": int(octets)})
-        return {"rules": rules, "connections": []}
+        connections = []
+        if shutil.which("conntrack"):
+            for family in ("ipv4", "ipv6"):
+                connections += self.host.run(["conntrack", "-L", "-f", family]).stdout.splitlines()
+        return {"rules": rules, "connections": connections}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -60,6 +61,20 @@ def test_nfqfw_counts_what_the_kernel_counts(on_the_kernel, on_nfqfw):
     """Rule by rule and policy by policy, packets and bytes."""
     assert counters(on_nfqfw.totals) == counters(on_the_kernel.totals)
     assert counters(on_nfqfw.totals)[4, "FORWARD", "policy DROP"][0] == 2       # the test can see: port 8443, and the server's SYN
+
+
+def shape(line: str) -> str:
+    """A line of conntrack -L without what chance decides: seconds left, client ports, ids of ping."""
+    line = re.sub(r"^(\S+\s+\d+) \d+", r"\1", line.strip())
+    return re.sub(r"\b(sport|dport|id)=(\d{4,5})\b", r"\1=…", line)
+
+
+@needs_legacy
+@pytest.mark.skipif(not shutil.which("conntrack"), reason="needs conntrack")
+def test_nfqfw_lists_the_connections_that_the_kernel_lists(on_the_kernel, on_nfqfw):
+    expected = sorted(map(shape, on_the_kernel.totals["connections"]))
+    assert len(expected) == 7 and any("TIME_WAIT" in line and "[ASSURED]" in line for line in expected)
+    assert sorted(map(shape, on_nfqfw.totals["connections"])) == expected
 
 
 def mark_of(processes_environment: str) -> list[int]:

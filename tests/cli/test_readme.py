@@ -1,6 +1,9 @@
 """README.md says what is: verbs, exit codes, rooms, matches and targets."""
 
+import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -14,15 +17,29 @@ README = (ROOT / "README.md").read_text()
 ROOMS = README.split("## Rooms")[1].split("\n## ")[0]
 
 
+ROWS = ("evaluated", "not evaluated yet", "not possible")
+
+
 def names_by_row() -> dict[str, set[str]]:
-    """First cell of a row of the README's table -> names that belong there, as the registry has them."""
-    rows: dict[str, set[str]] = {f"{kind}, {what}": set() for kind in ("matches", "targets") for what in ("evaluated", "loaded only")}
+    """First cell of a row of the README's table -> names that belong there, as the registry and the lowerings have them."""
+    rows: dict[str, set[str]] = {f"{kind}, {what}": set() for kind in ("matches", "targets") for what in ROWS}
     for kind, modules, find in (("matches", registry.MATCH_MODULES, registry.find_match), ("targets", registry.TARGET_MODULES, registry.find_target)):
         for name in modules:
-            found = find(name, 2) or find(name, 10)
-            evaluated = type(found).lower is not api.Extension.lower
-            rows[f"{kind}, {'evaluated' if evaluated else 'loaded only'}"].add(name)
+            rows[f"{kind}, {refusal(find(name, 2) or find(name, 10))}"].add(name)
     return rows
+
+
+def refusal(extension) -> str:
+    """The row of an extension: a lowering that only returns Unevaluated("not …") says why by its first words."""
+    if type(extension).lower is api.Extension.lower:
+        return "not evaluated yet"
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(type(extension).lower))).body
+    body = [statement for statement in function.body if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))]
+    last = body[-1].value if len(body) == 1 and isinstance(body[0], ast.Return) else None
+    if not (isinstance(last, ast.Call) and getattr(last.func, "id", "") == "Unevaluated"):
+        return "evaluated"
+    reason = last.args[0].value if isinstance(last.args[0], ast.Constant) else "not evaluated yet"
+    return next(row for row in ROWS if reason.startswith(row))
 
 
 def row_text(title: str, names: set[str]) -> str:

@@ -112,3 +112,14 @@ def test_a_bad_ruleset_is_exit_3(tmp_path, capture):
     path.write_text("*filter\n-A NOSUCH -j ACCEPT\nCOMMIT\n")
     done = replay(path, capture)
     assert done.returncode == 3 and f"{path}:2:" in done.stderr
+
+
+@pytest.mark.netns
+def test_a_snapshot_of_a_live_host_is_what_replay_takes(capture, tmp_path):
+    from netns import Lab
+    path = tmp_path / "firewall.json"
+    with Lab() as lab:
+        done = lab.firewall.run([sys.executable, "-m", "nfqfw", "snapshot", str(path)])
+    assert done.returncode == 0, done.stderr
+    judged = replay(ruleset(4), capture, "--host", path, "--json")
+    assert json.loads(judged.stdout.splitlines()[-1])["verdicts"] == {"ACCEPT": 7, "DROP": 5}

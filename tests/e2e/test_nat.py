@@ -9,6 +9,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 
 import pytest
 
@@ -220,3 +221,20 @@ def test_large_datagram_masqueraded(lab, family):
         assert data == payload and source[0] == place["firewall"]
         server.sendto(payload[::-1], source[:2])
         assert own.recv(1 << 16) == payload[::-1]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_masquerade_ends_with_its_address(lab, family):
+    """The connection's address is removed and comes back: the kernel has forgotten the connection by then."""
+    place = PLACES[family]
+    with listen(lab.server, family, place["server"], 85) as listener:
+        own, peer = connect(lab, family, listener, place["server"], 85)
+        with own, peer:
+            assert_they_talk(own, peer)
+            address = f"{place['firewall']}/{24 if family == 4 else 64} dev eth1"
+            lab.firewall.ip(f"address del {address}", f"address add {address}{' nodad' * (family == 6)}")
+            time.sleep(0.2)
+            peer.sendall(b"late")
+            own.settimeout(0.5)
+            with pytest.raises((TimeoutError, ConnectionResetError)):
+                own.recv(4)

@@ -286,6 +286,36 @@ def test_a_verdict_for_an_unknown_packet_is_counted_and_not_fatal(network, udp):
         assert network.wait_for(lambda: queue.statistics()["errors"] == {"ENOENT": 1})
 
 
+def test_packets_flushed_by_a_device_that_goes_down_are_counted(network, udp):
+    """The kernel drops what waits for the device without a word; every verdict for it comes back as ENOENT."""
+    sender, receiver, address = udp
+    with network.running(AcceptAll(), start=False) as queue:
+        for _ in range(7):
+            sender.sendto(b"x", address)
+        network.firewall.ip("link set eth1 down", "link set eth1 up")
+        assert network.kernel_line()[2] == 0
+        network.start(queue)
+        assert network.wait_for(lambda: queue.statistics()["errors"] == {"ENOENT": 7})
+        network.wait_for(lambda: network.client.run(["ping", "-c1", "-W1", network.server.address()]).returncode == 0)
+        sender.sendto(b"after", address)
+        assert receiver.recv(100) == b"after"
+
+
+def test_removing_another_programs_base_chain_loses_packets_but_not_the_loop(network, udp):
+    """spec/nfqueue.md 2: what waits in any queue of the namespace is dropped; the loop counts it and goes on."""
+    sender, receiver, address = udp
+    network.firewall.run(["nft", "add table ip other; add chain ip other c { type filter hook forward priority 5; }"], check=True)
+    with network.running(AcceptAll(), start=False) as queue:
+        for _ in range(5):
+            sender.sendto(b"x", address)
+        network.firewall.run(["nft", "delete table ip other"], check=True)
+        assert network.wait_for(lambda: network.kernel_line()[2] == 0)
+        network.start(queue)
+        assert network.wait_for(lambda: queue.statistics()["errors"] == {"ENOENT": 5})
+        sender.sendto(b"after", address)
+        assert receiver.recv(100) == b"after"
+
+
 def test_a_backlog_is_read_in_batches_and_answered_by_one_send_each(network, udp):
     sender, receiver, address = udp
     with network.running(AcceptAll(), start=False) as queue:

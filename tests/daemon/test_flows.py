@@ -1,0 +1,86 @@
+"""The conntrack applet and the settings, through the socket, on flows that real packets made."""
+
+import os
+import signal
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.netns, pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces")]
+
+TRACK = ("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "NEW", "-j", "ACCEPT")
+PING = ("ping", "-c", "1", "-W", "1", "127.0.0.1")
+FLOW = "icmp     1 29 src=127.0.0.1 dst=127.0.0.1 type=8 code=0 id="
+TOOL = "conntrack v1.4.7 (conntrack-tools): "
+
+
+def test_without_a_daemon_there_are_no_flows(namespace):
+    """As the real tool says it in a namespace without connections."""
+    for argv in (["-L"], ["-C"], ["-F"], ["-D", "-p", "udp"]):
+        assert namespace.nfqfw("conntrack", *argv, code=None) == namespace.run("conntrack", *argv, code=None)
+    assert namespace.daemon_pid() is None
+
+
+def test_list_count_delete_flush(namespace):
+    namespace.nfqfw(*TRACK)
+    namespace.run(*PING)
+    assert FLOW in namespace.nfqfw("conntrack", "-L")
+    assert namespace.nfqfw("conntrack", "-C") == "1\n"
+    assert f"{TOOL}1 flow entries have been deleted." in namespace.nfqfw("conntrack", "-D", "-p", "icmp")
+    namespace.run(*PING)
+    namespace.nfqfw("conntrack", "-F")
+    assert namespace.nfqfw("conntrack", "-C") == "0\n"
+
+
+def test_flows_survive_a_change_of_rules(namespace):
+    namespace.nfqfw(*TRACK)
+    namespace.run(*PING)
+    namespace.nfqfw("iptables", "-I", "INPUT", "-s", "10.9.9.9", "-j", "DROP")
+    assert FLOW in namespace.nfqfw("conntrack", "-L")
+
+
+def test_file_of_entries_is_read_by_the_client(namespace, tmp_path):
+    namespace.nfqfw("up", "-b")
+    (tmp_path / "flows").write_text("-I -p udp -s 192.0.2.1 -d 192.0.2.2 --sport 1 --dport 2 -t 100 -u SEEN_REPLY,ASSURED\n")
+    namespace.nfqfw("conntrack", "-R", str(tmp_path / "flows"))
+    assert "src=192.0.2.1 dst=192.0.2.2 sport=1 dport=2" in namespace.nfqfw("conntrack", "-L")
+
+
+def test_creating_an_entry_starts_a_daemon(namespace):
+    namespace.nfqfw("conntrack", "-I", "-p", "udp", "-s", "192.0.2.1", "-d", "192.0.2.2", "--sport", "1", "--dport", "2", "-t", "100")
+    assert namespace.nfqfw("conntrack", "-C") == "1\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_events_are_followed_until_a_signal(namespace, number):
+    namespace.nfqfw(*TRACK)
+    program = "import sys; from nfqfw.applet_client import main; sys.exit(main('conntrack', ['-E', '-e', 'NEW']))"
+    followers = [namespace.python(program) for _ in range(2)]
+    time.sleep(1)
+    namespace.run(*PING)
+    time.sleep(0.5)
+    for follower in followers:
+        follower.send_signal(number)
+        said = follower.communicate(timeout=20)[0]
+        assert said.startswith("    [NEW] icmp     1 30 src=127.0.0.1"), said
+        assert said.endswith(f"{TOOL}1 flow events have been shown.\n")
+        assert follower.returncode == 0
+
+
+def test_daemon_ends_while_events_are_followed(namespace):
+    namespace.nfqfw(*TRACK)
+    follower = namespace.python("import sys; from nfqfw.applet_client import main; sys.exit(main('conntrack', ['-E']))")
+    time.sleep(0.7)
+    namespace.nfqfw("down")
+    assert "0 flow events" in follower.communicate(timeout=20)[0]
+
+
+def test_settings(namespace):
+    assert "fix: start it" in namespace.nfqfw("sysctl", "nf_conntrack_max", code=4)
+    namespace.nfqfw("up", "-b")
+    name = "net.netfilter.nf_conntrack_icmp_timeout"
+    assert namespace.nfqfw("sysctl", "nf_conntrack_icmp_timeout") == f"{name} = 30\n"      # the kernel's default
+    assert namespace.nfqfw("sysctl", "-w", f"{name}=7") == f"{name} = 7\n"
+    refused = namespace.nfqfw("sysctl", "nf_conntrack_udp_timeout=99", "nf_conntrack_icmp_timeout=-1", code=None)
+    assert "nf_conntrack_icmp_timeout: -1 is not in" in refused
+    assert " = 30\n" in namespace.nfqfw("sysctl", "nf_conntrack_udp_timeout")              # none of the two was set
