@@ -30,7 +30,7 @@ LAYERS = (
     ("_probe",),
     ("report", "doctor"),
     ("daemon", "applet_client"),
-    ("selftest", "demo", "replay"),
+    ("selftest", "demo", "replay", "testing"),
     ("cli", "__main__"),
 )
 HEADERS = {path.stem: 0 for path in PACKAGE.glob("_*.pxd") if not path.with_suffix(".pyx").exists()}

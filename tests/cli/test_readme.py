@@ -78,6 +78,17 @@ def test_matches_and_targets(title, names):
     assert row_text(title, names) in README.splitlines()
 
 
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    pytest.importorskip("nfqfw._engine", reason="needs the compiled engine")
+    from nfqfw.demo.show import ruleset
+    (tmp_path / "rules.v4").write_text(ruleset(4).read_text())
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    scope: dict = {}
+    exec(example, scope)
+    scope["test_only_the_web_is_open"]()
+
+
 def test_no_placeholder_is_left():
     assert not re.search(r"@[A-Z]+@", README)
 

@@ -48,7 +48,7 @@ def test_json():
 
 @pytest.mark.parametrize("argv, said", [
     ("tcp 10.0.1.2 10.0.2.2", "needs a port"), ("tcp 10.0.1.2 10.0.2.2:99999", "not in 0..65535"), ("tcp nowhere 10.0.2.2:1", "no address"),
-    ("udp 10.0.1.2 [fd00::1]:5", "different IP versions"), ("tcp 10.0.1.2 10.0.2.2:1 --flags XY", "letters of"), ("icmp 1.1.1.1 2.2.2.2 --type big", "--type"),
+    ("udp 10.0.1.2 [fd00::1]:5", "different IP versions"), ("tcp 10.0.1.2 10.0.2.2:1 --flags XY", "letters of"), ("icmp 1.1.1.1 2.2.2.2 --type big", "type big: a number"),
 ])
 def test_what_is_no_packet_is_wrong_use(argv, said):
     done = trace(*argv.split())
