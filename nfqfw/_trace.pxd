@@ -10,8 +10,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum RecordKind:           # first byte of every record in an engine's ring
     RECORD_TRACE = 1            # TraceRecord
     RECORD_PACKET = 2           # PacketRecord and then `captured` bytes of the packet
-    RECORD_REDIRECTED = 4       # Redirected of _outbox.pxd
     RECORD_LOG = 3              # LogRecord and then `captured` bytes of the packet
+    RECORD_REDIRECTED = 4       # Redirected of _outbox.pxd
 
 
 cdef enum TraceKind:            # TraceRecord.event

@@ -16,6 +16,7 @@ from nfqfw.queue._libc cimport MSG_DONTWAIT, recv, send
 
 cdef enum:
     CT_NEW_MESSAGE = 0x100      # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW
+    CT_DELETE_MESSAGE = 0x102   # IPCTNL_MSG_CT_DELETE
     CT_FLAGS = 0x401            # NLM_F_REQUEST | NLM_F_CREATE; no acknowledgement: only a failure is answered
     CT_SECONDS = 432000         # as long as an established connection may be silent; it is removed with the flow
     CT_STATUS = 14              # SEEN_REPLY, ASSURED, CONFIRMED
@@ -86,20 +87,44 @@ cdef inline uint32_t put_original(uint8_t* at, const Redirected* r) noexcept nog
     return used
 
 
+cdef inline uint32_t put_removal(uint8_t* at, const Redirected* r) noexcept nogil:
+    """The message that deletes whatever entry answers to the same reply tuple."""
+    cdef uint32_t used = 20, word
+    memset(at, 0, 20)
+    at[16] = r.family
+    used += put_tuple(at + used, 2, r, 1)
+    memcpy(at, &used, 4)
+    word = CT_DELETE_MESSAGE | (1 << 16)
+    memcpy(at + 4, &word, 4)
+    return used
+
+
+cdef inline int32_t ask(Originals* o, const uint8_t* message, uint32_t n) noexcept nogil:
+    """Send one message.  0, or the errno of the kernel's refusal."""
+    cdef uint8_t answer[512]
+    cdef int32_t error = 0
+    if send(o.fd, message, n, 0) < 0:
+        return 5                            # EIO
+    if recv(o.fd, answer, sizeof(answer), MSG_DONTWAIT) >= 20:
+        memcpy(&error, answer + 16, 4)
+    return -error
+
+
 cdef inline void send_originals(Originals* o, Outbox* box) noexcept nogil:
     """Make the entries that wait in the outbox, and empty it of them."""
     cdef uint8_t message[256]
-    cdef uint8_t answer[512]
     cdef uint32_t i
     cdef int32_t error
     for i in range(box.n_redirected):
-        if o.fd < 0 or send(o.fd, message, put_original(message, &box.redirected[i]), 0) < 0:
+        error = 9                           # EBADF
+        if o.fd >= 0:
+            error = ask(o, message, put_original(message, &box.redirected[i]))
+            if error:                       # the entry of an older connection between the same ends: it ended, this one counts
+                ask(o, message, put_removal(message, &box.redirected[i]))
+                error = ask(o, message, put_original(message, &box.redirected[i]))
+        if error:
             o.failed += 1
-            continue
-        if recv(o.fd, answer, sizeof(answer), MSG_DONTWAIT) >= 20:
-            memcpy(&error, answer + 16, 4)
-            o.failed += 1
-            o.last_error = -error
+            o.last_error = error
         else:
             o.made += 1
     box.n_redirected = 0
