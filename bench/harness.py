@@ -80,6 +80,8 @@ class Bench:
     """The lab and its traffic.  A context manager; the calling process is pinned to CPU 0."""
 
     def __init__(self):
+        if os.geteuid() != 0:
+            raise SystemExit("needs root: makes network namespaces")
         self.lab = Lab()
         self.subject_cpu = (os.cpu_count() or 1) - 1
         os.sched_setaffinity(0, {0})

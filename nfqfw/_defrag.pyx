@@ -7,7 +7,8 @@ in its queue, and answers with the whole datagram when the last hole is filled. 
 
 Rules about overlaps, duplicates, lengths, ECN, TOS, DF and time are the kernel's (spec/conntrack.md 3): a fragment inside
 what is already there is a duplicate; one that overlaps in part ends its datagram.  Stricter than the kernel, on purpose:
-64 fragments per datagram, 1/8 of the queue's length in all, and no source may hold more than a quarter of the memory.
+64 fragments per datagram, 1/8 of the queue's length in all, no source may hold more than a quarter of the memory, and a
+full table lets its oldest datagrams go (the kernel refuses new ones).
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -17,7 +18,7 @@ from libc.string cimport memcmp, memcpy, memset
 from nfqfw._checksum cimport fold, sum_bytes
 from nfqfw._conntrack cimport Conntrack, conntrack_release
 from nfqfw._inflight cimport mix64
-from nfqfw._outbox cimport Outbox, Released, new_release
+from nfqfw._outbox cimport RELEASED_MAX, Outbox, Released, new_release
 from nfqfw._packet cimport (DIRTY_MARK, DIRTY_PAYLOAD, DIRTY_PRIORITY, DROP, IPV4, IS_FRAGMENT, LATER_FRAGMENT, REASON_FRAG_BAD,
                             REASON_FRAG_ECN, REASON_FRAG_LIMIT, REASON_FRAG_OVERLAP, REASON_FRAG_TIMEOUT, REASON_TRUNCATED,
                             TRUNCATED, Packet, be16, destination, put16, source)
@@ -306,11 +307,22 @@ cdef bint first_is_whole(const Packet* p) noexcept nogil:
     return p.thoff + need <= p.len
 
 
-cdef uint32_t over_limit(Defrag* d, Datagram* q, const Datagram* key, uint32_t n) noexcept nogil:
+cdef bint make_room(Defrag* d, Datagram* q, const Datagram* key, uint32_t n, Outbox* box, uint32_t at) noexcept nogil:
+    """Room for one more fragment of n bytes.  False: it is dropped.
+
+    A source over its share, and a datagram of too many pieces, are refused.  When the table is full the oldest datagrams
+    go: what is honest is complete within moments, so a flood from many sources mostly pushes out itself.
+    """
     cdef uint32_t cost = n + OVERHEAD
-    if d.held >= d.held_max or d.bytes + cost > d.bytes_max or d.source_bytes[key.source] + cost > d.source_max:
-        return True
-    return q != NULL and q.n >= PER_DATAGRAM
+    cdef Datagram* oldest
+    if (q != NULL and q.n >= PER_DATAGRAM) or d.source_bytes[key.source] + cost > d.source_max:
+        return False
+    while d.held >= d.held_max or d.bytes + cost > d.bytes_max:
+        oldest = d.oldest if d.oldest != q else q.newer
+        if oldest == NULL or box.n_released > RELEASED_MAX - 4 * PER_DATAGRAM:
+            return False
+        release_drop(d, oldest, REASON_FRAG_LIMIT, box, at)
+    return True
 
 
 cdef uint32_t defrag_add(Defrag* d, Packet* p, uint64_t now, Packet* whole, Datagram** complete, Outbox* box,
@@ -336,7 +348,7 @@ cdef uint32_t defrag_add(Defrag* d, Packet* p, uint64_t now, Packet* whole, Data
         release_drop(d, q, REASON_FRAG_TIMEOUT, box, at)
         d.timed_out += 1
         q = NULL
-    if over_limit(d, q, &key, p.total):
+    if not make_room(d, q, &key, p.total, box, at):
         return FRAG_DROP | REASON_FRAG_LIMIT
     d.source_rank[key.source] += 1
     if q != NULL and p.family == IPV4 and d.source_rank[key.source] - q.rank > MAX_DISTANCE:
@@ -522,7 +534,7 @@ cdef void defrag_expire(Defrag* d, uint64_t now, Outbox* box, uint32_t at) noexc
     cdef Datagram* q = d.oldest
     cdef Datagram* newer
     cdef uint32_t looked = 0
-    while q != NULL and looked < 64:
+    while q != NULL and looked < 64 and box.n_released < RELEASED_MAX // 2:     # the other half is for this batch
         newer = q.newer
         if q.expires <= now:
             release_drop(d, q, REASON_FRAG_TIMEOUT, box, at)

@@ -143,6 +143,8 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
             if c.hotdrop:
                 return OUTCOME_HOTDROP
             w.at += 1
+        elif c.hotdrop:                         # an inverted match on a malformed packet: it counted, and goes no further
+            return OUTCOME_HOTDROP
         elif rule.target == TARGET_NONE:
             w.at += 1
         elif rule.target == TARGET_JUMP or rule.target == TARGET_GOTO:

@@ -24,6 +24,33 @@ cdef enum Op:
     OP_TOS
     OP_ECN
     OP_CONNMARK
+    OP_LENGTH
+    OP_IPRANGE
+    OP_MAC
+    OP_EUI64
+    OP_PKTTYPE
+    OP_STRING
+    OP_TCPMSS
+    OP_STATISTIC
+    OP_QUOTA
+    OP_TIME
+    OP_ADDRTYPE
+    OP_ESP
+    OP_AH
+    OP_IPCOMP
+    OP_AH6
+    OP_OPTIONS6
+    OP_FRAG6
+    OP_HEADERS6
+    OP_MH6
+    OP_DCCP
+    OP_SCTP
+    OP_CONNBYTES
+    OP_CONNLABEL
+    OP_U32
+    OP_DEVGROUP
+    OP_OWNER
+    OP_PHYSDEV
     OP_COUNT
 
 

@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from nfqfw import limits
 from nfqfw.daemon import wire
 from nfqfw.daemon.control import Control
 from nfqfw.daemon.idle import netns_in_use
+from nfqfw.daemon.logs import FileLog, background_lines, print_lines, to_stderr
 from nfqfw.daemon.server import Server, Session
 from nfqfw.errors import NfqfwError
 
@@ -167,15 +167,6 @@ def make_evaluator(options: Options, on_lines: Callable[[str, list[str]], None])
     return LiveEvaluator(options, on_lines)
 
 
-def to_stderr(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def print_lines(kind: str, lines: list[str]) -> None:
-    """LOG lines to standard error, walks of packets to standard output."""
-    print("\n".join(lines), file=sys.stderr if kind == "log" else sys.stdout, flush=True)
-
-
 def load_rules(path: str | None, family: int):
     """Checked Ruleset of an iptables-save file; None for None."""
     if path is None:
@@ -211,7 +202,8 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(given.ready_fd, False)
     try:
         rules = load_rules(given.rules4, 2), load_rules(given.rules6, 10)
-        daemon = Daemon(*rules, options=Options(**given.options), log=file_log())
+        log = FileLog()
+        daemon = Daemon(*rules, options=Options(**given.options), log=log, on_lines=background_lines(log))
         if daemon.options.autostarted and not daemon.claim_or_find():
             tell("ready")                               # two commands started a daemon at once: the other one serves
             return 0
@@ -223,17 +215,3 @@ def main(argv: list[str]) -> int:
         tell(f"{error.filename}: {error.strerror}" if named else str(error))
         return HOST_PROBLEM
     return 0
-
-
-def file_log() -> Callable[[str], None]:
-    """Messages of a background daemon: RUN/<cookie>/log."""
-    path = os.path.join(wire.daemon_directory(), "log")
-
-    def log(text: str) -> None:
-        try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%FT%T%z')} {text.rstrip()}\n")
-        except OSError:
-            pass                                        # the directory goes away with us
-
-    return log

@@ -22,6 +22,30 @@ from nfqfw.ext.m_multiport cimport MultiportInfo, m_multiport
 from nfqfw.ext.m_tcp cimport TcpInfo, m_tcp
 from nfqfw.ext.m_tos cimport TosMatchInfo, m_tos
 from nfqfw.ext.m_ttl cimport TtlMatchInfo, m_ttl
+from nfqfw.ext.m_addrtype cimport AddrtypeInfo, m_addrtype
+from nfqfw.ext.m_ah cimport Ah6Info, m_ah6
+from nfqfw.ext.m_connbytes cimport ConnbytesInfo, m_connbytes
+from nfqfw.ext.m_connlabel cimport ConnlabelInfo, m_connlabel
+from nfqfw.ext.m_dccp cimport DccpInfo, m_dccp
+from nfqfw.ext.m_devgroup cimport DevgroupInfo, m_devgroup
+from nfqfw.ext.m_dst cimport OptionsInfo, m_options6
+from nfqfw.ext.m_esp cimport SpiInfo, m_ah, m_esp, m_ipcomp
+from nfqfw.ext.m_frag cimport FragInfo, m_frag6
+from nfqfw.ext.m_iprange cimport IprangeInfo, m_iprange
+from nfqfw.ext.m_ipv6header cimport HeadersInfo, m_headers6
+from nfqfw.ext.m_length cimport LengthInfo, m_length
+from nfqfw.ext.m_mac cimport MacInfo, m_eui64, m_mac
+from nfqfw.ext.m_mh cimport MhInfo, m_mh6
+from nfqfw.ext.m_owner cimport OwnerInfo, m_owner
+from nfqfw.ext.m_physdev cimport PhysdevInfo, m_physdev
+from nfqfw.ext.m_pkttype cimport PkttypeInfo, m_pkttype
+from nfqfw.ext.m_quota cimport QuotaInfo, m_quota
+from nfqfw.ext.m_sctp cimport SctpInfo, m_sctp
+from nfqfw.ext.m_statistic cimport StatisticInfo, m_statistic
+from nfqfw.ext.m_string cimport StringInfo, m_string
+from nfqfw.ext.m_tcpmss cimport TcpmssInfo, m_tcpmss
+from nfqfw.ext.m_time cimport TimeInfo, m_time
+from nfqfw.ext.m_u32 cimport U32Info, m_u32
 from nfqfw.ext.m_udp cimport UdpInfo, m_udp
 from nfqfw.ext.rule cimport (Address4Info, Address6Info, FragmentInfo, InterfaceInfo, ProtoInfo, rule_dst4, rule_dst6, rule_fragment,
                              rule_in, rule_out, rule_proto, rule_src4, rule_src6)
@@ -91,6 +115,60 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_ecn(p, <const EcnMatchInfo*>info, c)
     elif op == OP_CONNMARK:
         return m_connmark(p, <const ConnmarkMatchInfo*>info, c)
+    elif op == OP_LENGTH:
+        return m_length(p, <const LengthInfo*>info, c)
+    elif op == OP_IPRANGE:
+        return m_iprange(p, <const IprangeInfo*>info, c)
+    elif op == OP_MAC:
+        return m_mac(p, <const MacInfo*>info, c)
+    elif op == OP_EUI64:
+        return m_eui64(p, info, c)
+    elif op == OP_PKTTYPE:
+        return m_pkttype(p, <const PkttypeInfo*>info, c)
+    elif op == OP_STRING:
+        return m_string(p, <const StringInfo*>info, c)
+    elif op == OP_TCPMSS:
+        return m_tcpmss(p, <const TcpmssInfo*>info, c)
+    elif op == OP_STATISTIC:
+        return m_statistic(p, <const StatisticInfo*>info, c, c.state + t.state)
+    elif op == OP_QUOTA:
+        return m_quota(p, <const QuotaInfo*>info, c, c.state + t.state)
+    elif op == OP_TIME:
+        return m_time(p, <const TimeInfo*>info, c)
+    elif op == OP_ADDRTYPE:
+        return m_addrtype(p, <const AddrtypeInfo*>info, c)
+    elif op == OP_ESP:
+        return m_esp(p, <const SpiInfo*>info, c)
+    elif op == OP_AH:
+        return m_ah(p, <const SpiInfo*>info, c)
+    elif op == OP_IPCOMP:
+        return m_ipcomp(p, <const SpiInfo*>info, c)
+    elif op == OP_AH6:
+        return m_ah6(p, <const Ah6Info*>info, c)
+    elif op == OP_OPTIONS6:
+        return m_options6(p, <const OptionsInfo*>info, c)
+    elif op == OP_FRAG6:
+        return m_frag6(p, <const FragInfo*>info, c)
+    elif op == OP_HEADERS6:
+        return m_headers6(p, <const HeadersInfo*>info, c)
+    elif op == OP_MH6:
+        return m_mh6(p, <const MhInfo*>info, c)
+    elif op == OP_DCCP:
+        return m_dccp(p, <const DccpInfo*>info, c)
+    elif op == OP_SCTP:
+        return m_sctp(p, <const SctpInfo*>info, c)
+    elif op == OP_CONNBYTES:
+        return m_connbytes(p, <const ConnbytesInfo*>info, c)
+    elif op == OP_CONNLABEL:
+        return m_connlabel(p, <const ConnlabelInfo*>info, c)
+    elif op == OP_U32:
+        return m_u32(p, <const U32Info*>info, c)
+    elif op == OP_DEVGROUP:
+        return m_devgroup(p, <const DevgroupInfo*>info, c)
+    elif op == OP_OWNER:
+        return m_owner(p, <const OwnerInfo*>info, c)
+    elif op == OP_PHYSDEV:
+        return m_physdev(p, <const PhysdevInfo*>info, c)
     return False
 
 

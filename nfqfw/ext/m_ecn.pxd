@@ -1,8 +1,8 @@
 """match ecn: the ECT codepoint of the IP header, ECE and CWR of TCP.  Header-only."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
-from nfqfw._packet cimport HAS_TCP, Packet
+from nfqfw._packet cimport IPV4, LATER_FRAGMENT, Packet, has
 from nfqfw._program cimport Context
 
 
@@ -14,12 +14,17 @@ cdef struct EcnMatchInfo:       # "<BBBx"
 
 
 cdef inline bint m_ecn(Packet* p, const EcnMatchInfo* info, Context* c) noexcept nogil:
+    cdef uint32_t at = p.thoff
+    cdef uint8_t flags
     if info.operation & 1 and ((p.tos & 3) == info.ect) == ((info.invert & 1) != 0):
         return False
     if not info.operation & 0x30:
         return True
-    if not p.flags & HAS_TCP:
+    if p.family == IPV4 and p.flags & LATER_FRAGMENT:
+        at = (p.data[0] & 15) * 4           # the kernel looks where a TCP header would be
+    if not has(p, at, 20):
         return False
-    if info.operation & 0x10 and ((p.tcp_flags & 0x40) != 0) == ((info.invert & 0x10) != 0):
+    flags = p.data[at + 13]
+    if info.operation & 0x10 and ((flags & 0x40) != 0) == ((info.invert & 0x10) != 0):
         return False
-    return not info.operation & 0x20 or ((p.tcp_flags & 0x80) != 0) != ((info.invert & 0x20) != 0)
+    return not info.operation & 0x20 or ((flags & 0x80) != 0) != ((info.invert & 0x20) != 0)

@@ -25,6 +25,7 @@ cdef extern from * nogil:
     static inline int nfqfw_errno(void) { return errno; }
     #define nfqfw_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
     #define nfqfw_store(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+    #define nfqfw_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
     #define nfqfw_add(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
     """
     uint64_t nfqfw_clock(int which)                         # ns
@@ -32,6 +33,7 @@ cdef extern from * nogil:
     uint32_t load32 "nfqfw_load"(uint32_t* p)               # sequentially consistent: must 5 stands on their order
     void store32 "nfqfw_store"(uint32_t* p, uint32_t value)
     uint64_t load64 "nfqfw_load"(uint64_t* p)
+    void fence "nfqfw_fence"()
     uint64_t add64 "nfqfw_add"(uint64_t* p, uint64_t value)
 
     enum: CLOCK_MONOTONIC

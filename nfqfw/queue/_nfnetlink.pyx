@@ -427,6 +427,7 @@ cdef class Queue:
     @property
     def epoch(self):
         """Batch boundaries passed so far."""
+        c.fence()                                   # what the caller stored before is seen by whoever passes a boundary after
         return c.load64(&self.loop.epoch)
 
     @property

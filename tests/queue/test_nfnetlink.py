@@ -365,6 +365,55 @@ def test_a_reply_of_ours_leaves_by_the_raw_socket_with_its_mark(network, udp):
     assert re.search(r"^\s+1\s.*0x77", network.iptables("-nvxL", "OUTPUT"), re.M)
 
 
+@pytest.mark.parametrize("mark, with_interface", [(0, False), (0, True), (0x77, True)])
+def test_ipv6_replies(network, mark, with_interface):
+    """A UDP answer in the server's name, to a global address; with the interface given as ancillary data or left to the route."""
+    network.divert()
+    with network.client.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+        client.settimeout(3)
+        client.connect((network.server.address(6), UDP_PORT))
+
+        def answer(view):
+            data = view.data
+            ends = data[24:40] + data[8:24]
+            segment = data[42:44] + data[40:42] + struct.pack("!HH", 10, 0) + b"v6"
+            total = int.from_bytes(ends + struct.pack("!II", 10, 17) + segment) % 0xFFFF
+            segment = segment[:6] + (~total & 0xFFFF).to_bytes(2) + segment[8:]
+            engine.reply(10, struct.pack("!IHBB", 6 << 28, 10, 17, 64) + ends + segment, mark, view.ifin if with_interface else 0)
+            return DROP
+
+        engine = Callback(answer)
+        with network.running(engine) as queue:
+            client.send(b"hello")
+            assert client.recv(100) == b"v6"
+            assert network.wait_for(lambda: queue.statistics()["reject_sent"] == 1)
+    assert engine.error is None
+
+
+def test_a_link_local_reply_leaves_by_its_interface(network):
+    """fe80:: needs a scope: without the interface the kernel could not know the link."""
+    network.divert("INPUT")
+    sent = []
+
+    def answer(view):
+        data = view.data
+        if data[6] == 58 and data[40] == 128 and data[8] == 0xFE:
+            echo = b"\x81\0\0\0" + data[44:]
+            ends = data[24:40] + data[8:24]
+            total = int.from_bytes(ends + struct.pack("!II", len(echo), 58) + echo + b"\0" * (len(echo) % 2)) % 0xFFFF
+            sent.append(engine.reply(10, data[:8] + ends + echo[:2] + (~total & 0xFFFF).to_bytes(2) + echo[4:], 0, view.ifin))
+            return DROP
+        return ACCEPT
+
+    engine = Callback(answer)
+    with network.running(engine):
+        mac = bytes.fromhex(network.firewall.interfaces["eth0"].mac.replace(":", ""))
+        address = "fe80::" + ":".join((bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]).hex()[i:i + 4] for i in (0, 4, 8, 12))
+        result = network.client.run(["ping", "-6", "-c", "2", "-i", "0.1", "-W", "2", f"{address}%eth0"])
+        assert " 0% packet loss" in result.stdout, (result.stdout, sent)
+    assert sent == [True, True] and engine.error is None
+
+
 def test_a_reply_that_cannot_be_sent_is_counted(network, udp):
     sender, _, address = udp
 

@@ -1,0 +1,33 @@
+"""match connlabel.  Header-only."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+
+from nfqfw._packet cimport Packet
+from nfqfw._program cimport Context
+
+cdef extern from *:
+    """
+    static inline void nfqfw_or64(uint64_t *at, uint64_t bits) { __atomic_fetch_or(at, bits, __ATOMIC_RELAXED); }
+    """
+    void or64 "nfqfw_or64"(uint64_t* at, uint64_t bits) noexcept nogil
+
+
+cdef struct ConnlabelInfo:      # "<HBB"
+    uint16_t label              # 0 .. 127
+    uint8_t put                 # --set
+    uint8_t invert
+
+
+cdef inline bint m_connlabel(Packet* p, const ConnlabelInfo* info, Context* c) noexcept nogil:
+    """No connection: as if the label were not there."""
+    cdef uint64_t* word
+    cdef uint64_t bit = <uint64_t>1 << (info.label & 63)
+    if p.conn == 0 or c.conns == NULL:
+        return info.invert != 0
+    word = &c.conns.labels[p.conn].bits[info.label >> 6]
+    if word[0] & bit:
+        return not info.invert
+    if info.put:
+        or64(word, bit)
+        return not info.invert
+    return info.invert != 0
