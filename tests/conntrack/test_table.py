@@ -9,7 +9,7 @@ import pytest
 
 from nfqfw._arena import Arena, ArenaError
 from nfqfw._conntrack import ConntrackTable
-from nfqfw.conntrack import listing, stats, tunables
+from nfqfw.conntrack import _drill, listing, stats, tunables
 from nfqfw.conntrack.entry import RECORD
 from tests.conntrack.packets import CLIENT, CLIENT6, ROUTER, SERVER, SERVER6, icmp, icmp_error, ip, tcp, udp
 
@@ -162,6 +162,16 @@ def test_settings_have_ranges():
     table.set("nf_conntrack_udp_timeout", 5)
     table.process(query(), NOW)
     assert table.list()[0].timeout == 5
+
+
+def test_a_raised_limit_brings_a_larger_index():
+    table = ConntrackTable(1000, 200_000)
+    _drill.establish(table, 900, NOW)
+    table.set("nf_conntrack_max", 150_000)
+    assert table.get("nf_conntrack_buckets") * 5 >= 150_000
+    _drill.establish(table, 140_000, NOW)
+    assert table.count == 140_000 and table.stats()["chaintoolong"] == 0 and table.stats()["early_drop"] == 0
+    assert _drill.classes(table, 140_000, NOW) == 140_000
 
 
 def test_settings_are_those_of_the_kernel():
