@@ -266,6 +266,7 @@ cdef class Engine:
                         engine_batch(self.state, work, size, now, <int64_t>now)
                         spent += monotonic_ns() - started
                         self.state.outbox.n_packets = 0
+                        self.state.outbox.n_redirected = 0
                         self.state.outbox.n_released = 0
                         if self.state.inflight.count:
                             engine_idle(self.state, now)
