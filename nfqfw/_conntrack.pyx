@@ -30,6 +30,7 @@ from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INV
                             REASON_TABLE_FULL, Packet)
 from nfqfw._parse cimport parse
 from nfqfw._program cimport Context
+from nfqfw.ext.t_CT cimport CtInfoBlock
 from nfqfw._ring cimport ring_drain, ring_free, ring_init
 from nfqfw.conntrack.icmp_error cimport (ICMP_BAD, ICMP_ERROR, ICMP_PLAIN, ICMP_UNTRACKED, classify_icmp4, classify_icmp6,
                                          error_tuple, goes_to)
@@ -289,6 +290,8 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
         if i == 0:
             return
         hot = &t.table.hot[i]
+        if fresh and p.ct_template and c != NULL:
+            t.table.cold[i].ctevents = <uint16_t>(<const CtInfoBlock*>(c.data + p.ct_template)).events
         ctinfo = class_of(hot, direction)
         said = track(t, p, i, direction, fresh)
         if said == TRACK_ACCEPT or said == TRACK_KILL:
