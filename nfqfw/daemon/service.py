@@ -105,7 +105,9 @@ class Daemon:
         """Until somebody wants the end, or an autostarted daemon has seen twice that nobody needs it."""
         unused = 0
         while not self.wanted_end.wait(limits.IDLE_CHECK_SECONDS):
-            self.evaluator.check()
+            failure = self.evaluator.check()
+            if failure is not None:
+                self.log(f"nfqfw: a queue thread has ended, its packets are dropped until nfqfw is started again: {failure!r}")
             if self.options.autostarted:
                 unused = 0 if netns_in_use(frozenset((os.getpid(),))) else unused + 1
                 if unused == 2:

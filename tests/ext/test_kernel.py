@@ -25,11 +25,11 @@ FILES = {
     "tcp": "tcp", "udp": "udp", "icmp": "icmp", "icmp6": "icmp", "multiport": "tcp udp sctp dccp udplite", "length": "tcp udp", "iprange": "tcp udp icmp",
     "string": "text", "tcpmss": "syn tcp", "addrtype": "ends", "esp": "spi", "ah": "spi", "ipcomp": "spi", "dccp": "dccp", "sctp": "sctp",
     "u32": "tcp udp text", "ttl": "udp", "hl": "udp", "tos": "udp", "dscp": "udp", "ecn": "tcp udp", "dst": "headers", "hbh": "headers",
-    "frag": "headers fragment", "ipv6header": "headers fragment tcp", "mh": "mh", "quota": "udp tcp", "statistic": "udp",
+    "frag": "headers fragment", "ipv6header": "headers fragment tcp", "mh": "mh", "quota": "udp tcp", "bpf": "udp tcp", "rt": "headers fragment", "statistic": "udp",
     "connlabel": "udp", "connmark": "udp", "state": "udp tcp", "connbytes": "udp",
 }
 TRACKED = {"connlabel", "connmark", "state", "connbytes"}      # asked in mangle, where the packet has its connection
-SKIPPED_WORDS = ("--bytecode", "UNREACHABLE", "BLACKHOLE", "THROW", "XRESOLVE", "--limit-iface", "random", "otherhost")
+SKIPPED_WORDS = ("UNREACHABLE", "BLACKHOLE", "THROW", "XRESOLVE", "--limit-iface", "random", "otherhost")
 PACKETS = 48
 
 
@@ -102,14 +102,16 @@ KINDS = {"tcp": tcp, "syn": lambda rng: tcp(rng, True), "udp": udp, "text": text
          "udplite": lambda rng: (136, ports(rng) + bytes(4 + rng.randrange(9))), "ends": udp,
          "mh": lambda rng: (135, bytes((rng.choice((59, 59, 59, 6)), 0, rng.choice((0, 1, 2, 3, 4, 5, 9, 255)), 0)) + bytes(rng.randrange(12)))}
 HEADERS = {0: (b"\1\4\0\0\0\0", b"\5\2\0\0\1\0", b"\x17\x04abcd", b"\0\1\1\0\1\0"), 60: (b"\1\4\0\0\0\0", b"\x95\4\0\0\0\0", b"\x0c\x04abcd", b"\0\0\0\0\0\0"),
-           43: (b"\0\0\0\0\0\0",)}
+           43: (b"\0\0\0\0\0\0", b"\0\5\0\0\0\0", b"\1\15\0\0\0\0", b"\0\7\0\0\0\1",
+                b"\0\1\0\0\0\0" + bytes(15) + b"\1", b"\0\2\0\0\0\0" + bytes(15) + b"\1" + b"\xfe\x80" + bytes(13) + b"\2")}
 
 
 def headers(rng, inner: tuple[int, bytes]) -> tuple[int, bytes]:
     """Extension headers in front of a segment, in the order RFC 8200 asks for, so that hosts on the way do not object."""
     number, data = inner
     for header in sorted(rng.sample((60, 43, 0), rng.randrange(4)), key=(60, 43, 0).index):
-        data = bytes((number, 0)) + rng.choice(HEADERS[header]) + data
+        body = rng.choice(HEADERS[header])
+        data = bytes((number, (len(body) + 2) // 8 - 1)) + body + data
         number = header
     return number, data
 
