@@ -42,6 +42,7 @@ class LiveEvaluator:
         self.program = None                             # in force
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
+        self.labels_told = False
         self.lock = threading.Lock()                    # of self.host and self.worker against host changes
 
     # ---- what LiveStore needs -------------------------------------------------------------------------------------------
@@ -68,6 +69,7 @@ class LiveEvaluator:
             if self.loaded is not None:
                 loaded.inherit(self.loaded, state_copies(self.program, program, kept))
             self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
+        self.tell_labels()
         old, self.loaded, self.program = self.loaded, loaded, program
         return old.counters_list() if old is not None else []
 
@@ -149,6 +151,14 @@ class LiveEvaluator:
                 continue
             for kind, lines in self.reporters[number].feed(record):
                 self.on_lines(kind, lines)
+
+    def tell_labels(self) -> None:
+        """Say once what SECMARK cannot do here: its labels are on our packets and connections only."""
+        from nfqfw.ext.labels import CONTEXTS
+
+        if CONTEXTS and not self.labels_told:
+            self.labels_told = True
+            self.on_lines("log", ["nfqfw: SECMARK: the label stays inside nfqfw, a queue cannot carry it to the kernel"])
 
     def announce(self, program) -> None:
         """Let the reporters know the Program before a record can name its rules."""
