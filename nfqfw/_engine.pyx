@@ -205,6 +205,8 @@ cdef class Engine:
 
     def load(self, LoadedProgram loaded not None):
         """Hand over a Program; the thread takes it up at its next batch boundary."""
+        if any("acct" in features for features in loaded.program.features.values()):
+            self.table.set("nf_conntrack_acct", 1)              # a rule that reads counters switches them on, as in the kernel
         self.older, self.loaded = self.loaded, loaded
         store_view(&self.state.next, loaded.view(self.thread))
 
