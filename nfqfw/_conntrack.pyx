@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from nfqfw._arena cimport Arena
-from nfqfw._atomic cimport add32, fence, load32, lock, prefetch, store32, unlock
+from nfqfw._atomic cimport add32, fence, load32, lock, lowest, match10, prefetch, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_TWO, DYING, EXPECTED, FIXED_TIMEOUT,
                           ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, is_expired, labels_of, read_tuple, ticks)
 from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
@@ -333,18 +333,16 @@ cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil:
 cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil:
     """Second stage: ask for the entry's lines."""
     cdef const Bucket* b
-    cdef uint32_t k
-    cdef uint16_t tag
+    cdef uint32_t mask, i
     if p.flow_hash == 0:
         return
     b = bucket_of(t.index, p.flow_hash)
-    tag = tag_of(p.flow_hash)
-    for k in range(BUCKET_SLOTS):
-        if b.tag[k] == tag:
-            prefetch(&t.table.hot[b.conn[k]])
-            if p.proto == PROTO_TCP:
-                prefetch(&t.table.window[b.conn[k]])
-            return
+    mask = match10(b.tag, tag_of(p.flow_hash))
+    if mask:
+        i = b.conn[lowest(mask)]
+        prefetch(&t.table.hot[i])
+        if p.proto == PROTO_TCP:
+            prefetch(&t.table.window[i])
 
 
 # ---- the last hook -----------------------------------------------------------------------------------------------------

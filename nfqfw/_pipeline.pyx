@@ -14,6 +14,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
+                               conntrack_prefetch_bucket, conntrack_prefetch_entry,
                                conntrack_release)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
                             defrag_free, defrag_new, defrag_release, leaves_whole)
@@ -440,11 +441,10 @@ cdef void gather(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
 
 
 cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
-    """Packet number `at` of a batch at one crossing."""
+    """Packet number `at` of a batch, which `prepare` has parsed, at one crossing."""
     p.reason = REASON_NONE
     p.dirty = 0
     p.release = 0
-    parse(p)
     e.stats.packets += 1
     e.stats.bytes += p.total
     if p.flags & BAD_IP:
@@ -484,6 +484,19 @@ cdef inline void take_up(EngineState* e) noexcept nogil:
     e.attached = e.next_attached
 
 
+cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept nogil:
+    """Stages ahead of judging: parse all, then ask memory for all buckets, then for all entries, so that they come together."""
+    cdef uint32_t i
+    cdef bint tracks = (e.c.program.features[0] | e.c.program.features[1]) & NEEDS_CONNTRACK and n > 1
+    for i in range(n):
+        parse(&packets[i])
+        if tracks and not packets[i].flags & BAD_IP:
+            conntrack_prefetch_bucket(e.conntrack, &packets[i])
+    if tracks:
+        for i in range(n):
+            conntrack_prefetch_entry(e.conntrack, &packets[i])
+
+
 cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil:
     """Judge a batch; see _outbox.pxd for the contract."""
     cdef EngineState* e = <EngineState*>engine
@@ -494,6 +507,7 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
     defrag_bury(e.defrag)
     if e.defrag.datagrams:
         defrag_expire(e.defrag, now_ns, e.outbox, 0)
+    prepare(e, packets, n)
     for i in range(n):
         judge(e, &packets[i], i)
         if packets[i].verdict != HELD:
