@@ -561,6 +561,22 @@ cdef void conntrack_kill(Conntrack* t, uint32_t conn) noexcept nogil:
 
 # ---- take-over ---------------------------------------------------------------------------------------------------------
 
+cdef void move_entries(Conntrack* t, Index* bigger) noexcept nogil:
+    """Put every indexed entry into `bigger` and use it from now on; nobody inserts or removes meanwhile."""
+    cdef uint32_t n, i
+    for n in range(LOCKS):
+        lock(&t.bucket_locks[n])
+    for i in range(1, t.header.high):
+        if t.table.hot[i].commit:
+            index_put(bigger, entry_hash(t, i, ORIGINAL), i)
+            if t.table.hot[i].flags & CONN_TWO:
+                index_put(bigger, entry_hash(t, i, REPLY), i)
+    fence()
+    t.index = bigger
+    for n in range(LOCKS):
+        unlock(&t.bucket_locks[n])
+
+
 cdef void rebuild(Conntrack* t) noexcept nogil:
     """Index, free list and count from the arrays alone; whatever a kill left half made is thrown away."""
     cdef uint64_t hash[16]
@@ -642,7 +658,11 @@ cdef class ConntrackTable:
             t.tcp_valid[flags] = (flags & 0x37) in tcp_table.VALID_FLAGS
 
     def __dealloc__(self):
-        index_free(self.handle.index)
+        cdef Index* older
+        while self.handle.index != NULL:
+            older = self.handle.index.older
+            index_free(self.handle.index)
+            self.handle.index = older
         ring_free(&self.handle.events)
         free(self.handle.nat)
         free(self.handle)
@@ -679,6 +699,8 @@ cdef class ConntrackTable:
         slot = tunable_table.check(name, value)
         if name == "nf_conntrack_max" and value >= self.handle.header.slots:
             raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.header.slots - 1})")
+        if name == "nf_conntrack_max" and value > 5 * self.handle.index.n_buckets:
+            self._enlarge(value)
         self.handle.tunable[slot] = value
         self.handle.table.acct_on = self.handle.tunable[T_ACCT]
 
@@ -686,6 +708,15 @@ cdef class ConntrackTable:
         """Every setting as {name: value}, read-only ones included."""
         names = [tunable.name for tunable in tunable_table.TUNABLES if tunable.name.startswith("nf_")]
         return {name: self.get(name) for name in (*names, "nf_conntrack_count", "nf_conntrack_buckets")}
+
+    cdef _enlarge(self, uint32_t entries):
+        """A larger index.  The old one stays until the table goes: a queue thread may be looking into it."""
+        cdef Index* bigger = index_make(entries)
+        if bigger == NULL:
+            raise MemoryError("no room for a larger index of the flow table")
+        bigger.older = self.handle.index
+        with nogil:
+            move_entries(self.handle, bigger)
 
     @property
     def count(self):

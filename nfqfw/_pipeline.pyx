@@ -11,8 +11,9 @@ door is _engine.pyx.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
-from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
+from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple, direction_of, read_tuple
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_prefetch_bucket, conntrack_prefetch_entry,
                                conntrack_release)
@@ -23,7 +24,7 @@ from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
                               inflight_take_oldest, inflight_write, pieces_note, pieces_seen)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
-from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
+from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket, Redirected, new_redirected
 from nfqfw._packet cimport *
 from nfqfw._parse cimport parse
 from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
@@ -31,10 +32,10 @@ from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG,
 from nfqfw._record cimport record_packet, trace
 from nfqfw._reject cimport REJECT_SENT, TCP_RESET_V4, TCP_RESET_V6, IcmpLimit, reject
 from nfqfw._rewrite cimport rewrite_finish
-from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
+from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init, ring_put
 from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
                            STEP_SECURITY, STEP_SNAT, steps_of)
-from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_NAT,
+from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, RECORD_REDIRECTED, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_NAT,
                            TRACE_REJECT)
 
 cdef extern from *:
@@ -186,6 +187,36 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
     return ON
 
 
+cdef inline bint stays_here(EngineState* e, const Packet* p) noexcept nogil:
+    """The packet is delivered to this host: it is at INPUT, or leaves by the loopback device."""
+    return e.c.hook == INPUT or (e.c.oif != NULL and (e.c.oif.flags & IFF_LOOPBACK) != 0)
+
+
+cdef void tell_redirected(EngineState* e, Packet* p) noexcept nogil:
+    """Have the kernel know where a connection that NAT brought here meant to go (SO_ORIGINAL_DST: TCP and SCTP)."""
+    cdef Redirected* r
+    cdef Tuple tuple
+    cdef uint32_t direction
+    if (p.proto != 6 and p.proto != 132) or not stays_here(e, p):
+        return
+    r = new_redirected(e.outbox)
+    if r == NULL:
+        return
+    memset(r, 0, sizeof(Redirected))
+    r.kind = RECORD_REDIRECTED
+    r.family = p.family
+    r.proto = p.proto
+    r.conn = p.conn
+    r.life = e.conntrack.table.hot[p.conn].id
+    for direction in range(2):
+        read_tuple(&e.conntrack.table, p.conn, direction, &tuple)
+        memcpy(r.src[direction], tuple.src, 16)
+        memcpy(r.dst[direction], tuple.dst, 16)
+        r.sport[direction] = tuple.sport
+        r.dport[direction] = tuple.dport
+    ring_put(e.ring, r, sizeof(Redirected))
+
+
 cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     """The last step: an unconfirmed connection becomes one that others see."""
     cdef uint8_t reason
@@ -200,7 +231,11 @@ cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     reason = <uint8_t>conntrack_confirm(e.conntrack, p, e.c.now)
     if p.trace:
         trace(&e.c, p, TRACE_CONFIRM, NO_CHAIN, p.conn, NO_TEST, reason)
-    return drop(p, reason) if reason else ON
+    if reason:
+        return drop(p, reason)
+    if p.conn and e.conntrack.table.hot[p.conn].status & DST_NAT:
+        tell_redirected(e, p)
+    return ON
 
 
 cdef bint run_step(EngineState* e, Packet* p, uint8_t step) noexcept nogil:

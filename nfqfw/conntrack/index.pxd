@@ -66,6 +66,7 @@ cdef inline Index* index_make(uint32_t entries) noexcept nogil:
     x.n_overflow = n
     x.overflow_used = 0
     x.lock = 0
+    x.older = NULL
     at = mmap(NULL, 2 * <size_t>n * sizeof(Bucket), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     if at == MAP_FAILED:
         free(x)

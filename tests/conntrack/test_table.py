@@ -9,7 +9,7 @@ import pytest
 
 from nfqfw._arena import Arena, ArenaError
 from nfqfw._conntrack import ConntrackTable
-from nfqfw.conntrack import listing, stats, tunables
+from nfqfw.conntrack import _drill, listing, stats, tunables
 from nfqfw.conntrack.entry import RECORD
 from tests.conntrack.packets import CLIENT, CLIENT6, ROUTER, SERVER, SERVER6, icmp, icmp_error, ip, tcp, udp
 
@@ -134,6 +134,25 @@ def test_nat_reply_tuple_finds_the_flow_and_clashes_are_refused():
     assert table.count == 1 and table.stats()["insert_failed"] == 1
 
 
+def test_udp_that_crossed_in_flight_becomes_one_flow():
+    """spec/conntrack.md 1.8 (a): both sides sent first; the later confirm adopts the entry that is there."""
+    table = make(acct=1)
+    table.process(query(), NOW, confirm=False)
+    assert table.process(query(back=True), NOW)[0] == "NEW"
+    assert table.process(query(), NOW)[::3] == ("NEW", 0)
+    entry, = table.list()
+    assert entry.original.src == SERVER and entry.status & 2 and table.stats()["clash_resolve"] == 1
+    assert (entry.original.packets, entry.reply.packets) == (1, 2), "the loser's packets are counted in the other direction"
+
+
+def test_tcp_that_crossed_in_flight_is_refused():
+    table = make()
+    syn, other = (tcp(CLIENT, 1, SERVER, 2, "S", seq=1), tcp(SERVER, 2, CLIENT, 1, "S", seq=1))
+    table.process(syn, NOW, confirm=False)
+    assert table.process(other, NOW)[3] == 0
+    assert table.process(syn, NOW)[3] == REASON["insert_failed"]
+
+
 def test_limit_drops_the_unassured_first_and_then_the_packet():
     table = make(limit=64, slots=1000)
     for port in range(64):
@@ -162,6 +181,16 @@ def test_settings_have_ranges():
     table.set("nf_conntrack_udp_timeout", 5)
     table.process(query(), NOW)
     assert table.list()[0].timeout == 5
+
+
+def test_a_raised_limit_brings_a_larger_index():
+    table = ConntrackTable(1000, 200_000)
+    _drill.establish(table, 900, NOW)
+    table.set("nf_conntrack_max", 150_000)
+    assert table.get("nf_conntrack_buckets") * 5 >= 150_000
+    _drill.establish(table, 140_000, NOW)
+    assert table.count == 140_000 and table.stats()["chaintoolong"] == 0 and table.stats()["early_drop"] == 0
+    assert _drill.classes(table, 140_000, NOW) == 140_000
 
 
 def test_settings_are_those_of_the_kernel():
