@@ -42,6 +42,7 @@ class LiveEvaluator:
         self.program = None                             # in force
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
+        self.labels_told = False
         self.lock = threading.Lock()                    # of self.host and self.worker against host changes
 
     # ---- what LiveStore needs -------------------------------------------------------------------------------------------
@@ -68,6 +69,7 @@ class LiveEvaluator:
             if self.loaded is not None:
                 loaded.inherit(self.loaded, state_copies(self.program, program, kept))
             self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
+        self.tell_labels()
         old, self.loaded, self.program = self.loaded, loaded, program
         return old.counters_list() if old is not None else []
 
@@ -115,12 +117,16 @@ class LiveEvaluator:
             worker.stop()
         self.originals.clear()
 
-    def check(self) -> None:
-        """Regular upkeep.  Raises what ended a queue thread that nobody stopped: its packets are dropped, and the daemon must say so."""
+    def check(self) -> BaseException | None:
+        """Regular upkeep.  Returns what ended a queue thread that nobody stopped, once.
+
+        The diversion stays then: the queue fills up and the kernel drops, fail closed (design.md must 6).
+        """
         self.originals.sweep(self.flows.table)
-        if self.worker is not None and self.worker.failure is not None and self.failure is None:
-            self.failure = self.worker.failure
-            raise self.failure
+        if self.worker is None or self.worker.failure is self.failure:
+            return None
+        self.failure = self.worker.failure
+        return self.failure
 
     # ---- from other threads ---------------------------------------------------------------------------------------------
 
@@ -145,6 +151,14 @@ class LiveEvaluator:
                 continue
             for kind, lines in self.reporters[number].feed(record):
                 self.on_lines(kind, lines)
+
+    def tell_labels(self) -> None:
+        """Say once what SECMARK cannot do here: its labels are on our packets and connections only."""
+        from nfqfw.ext.labels import CONTEXTS
+
+        if CONTEXTS and not self.labels_told:
+            self.labels_told = True
+            self.on_lines("log", ["nfqfw: SECMARK: the label stays inside nfqfw, a queue cannot carry it to the kernel"])
 
     def announce(self, program) -> None:
         """Let the reporters know the Program before a record can name its rules."""
