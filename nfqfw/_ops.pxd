@@ -51,6 +51,7 @@ cdef enum Op:
     OP_DEVGROUP
     OP_OWNER
     OP_PHYSDEV
+    OP_RECENT
     OP_COUNT
 
 

@@ -40,6 +40,7 @@ from nfqfw.ext.m_owner cimport OwnerInfo, m_owner
 from nfqfw.ext.m_physdev cimport PhysdevInfo, m_physdev
 from nfqfw.ext.m_pkttype cimport PkttypeInfo, m_pkttype
 from nfqfw.ext.m_quota cimport QuotaInfo, m_quota
+from nfqfw.ext.m_recent cimport RecentInfo, m_recent
 from nfqfw.ext.m_sctp cimport SctpInfo, m_sctp
 from nfqfw.ext.m_statistic cimport StatisticInfo, m_statistic
 from nfqfw.ext.m_string cimport StringInfo, m_string
@@ -169,6 +170,8 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_owner(p, <const OwnerInfo*>info, c)
     elif op == OP_PHYSDEV:
         return m_physdev(p, <const PhysdevInfo*>info, c)
+    elif op == OP_RECENT:
+        return m_recent(p, <const RecentInfo*>info, c)
     return False
 
 

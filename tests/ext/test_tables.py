@@ -1,0 +1,124 @@
+"""The kernel's counters for matches that remember: recent, hashlimit, connlimit, packet by packet and with time between them.
+
+A sequence is told to the kernel, with real time, and to our engine, whose clock makes the same steps.  Times are chosen so that no
+decision lies within 40 ms of its bound.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nfqfw.selftest import kernel as twin
+from nfqfw.selftest.case import Case, Step
+from nfqfw.selftest.ours import OurTwin
+from nfqfw.selftest.packets import IPV4, IPV6, Packet
+
+pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(twin.missing()), reason=f"kernel twin: {twin.missing()}")]
+FAMILIES = (IPV4, IPV6)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    with twin.KernelTwin() as k:
+        yield k
+
+
+def raw(*rules: str) -> str:
+    return "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" + "".join(f"-A PREROUTING {rule}\n" for rule in rules) + "COMMIT\n"
+
+
+def forward(*rules: str) -> str:
+    return ("*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
+            + "".join(f"-A FORWARD {rule}\n" for rule in rules) + "COMMIT\n")
+
+
+def compare(kernel, case: Case, chain: tuple[str, str], met: tuple[int, ...] | None = None) -> None:
+    """Equal counters, rule by rule; met: packets per rule that the kernel must show, so that the case tells what it is for."""
+    theirs, ours = kernel.run(case).counters[chain], OurTwin().run(case).counters[chain]
+    wrong = [f"{rule}: kernel {a}, ours {b}" for rule, a, b in zip([*(line for line in case.rules.splitlines() if line.startswith("-A")), "policy"],
+                                                                    theirs, ours) if a != b]
+    assert not wrong, "\n".join(wrong)
+    if met is not None:
+        assert tuple(packets for packets, _ in theirs[:-1]) == met
+
+
+def udp(delay: float = 0, src: str = "C0", point: str = "client", **fields) -> Step:
+    return Step(delay, point, Packet(src=src, **{"dst": "S0", "sport": 1000, "dport": 53, "length": 10, **fields}))
+
+
+# ---- recent ----------------------------------------------------------------------------------------------------------
+
+def lists(name: str, command: str, rest: str = "") -> str:
+    return f"-m recent {command} --name {name} {rest}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seed", range(3))
+def test_recent_random(kernel, family, seed):
+    """Every command, inverted too, with hits, ages, reaping, masks and sides, on two lists that rules share."""
+    rng = random.Random(seed * 100 + family)
+    mask = "255.255.255.254" if family == IPV4 else "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"
+    rules = []
+    for _ in range(14):
+        name = rng.choice(("a", "b")) + f"{seed}{family}"
+        command = rng.choice(("--set", "--rcheck", "--rcheck", "--update", "--update", "--remove"))
+        rest = ""
+        if command in ("--rcheck", "--update"):
+            rest += rng.choice(("", "--seconds 1", "--seconds 1 --reap", "--seconds 2"))
+            rest += rng.choice(("", " --hitcount 2", " --hitcount 3", " --hitcount 5"))
+        rest += rng.choice(("", "", f" --mask {mask}", " --rdest"))
+        lead = rng.choice(("", "", "-p udp --dport 53 ", "-p udp --dport 54 "))
+        rules.append(lead + lists(name, ("! " if rng.random() < 0.25 else "") + command, rest))
+    steps = [udp(0.35 if rng.random() < 0.3 else 0, rng.choice(("C0", "C1", "C2")), dst=rng.choice(("S0", "S1", "S2")), dport=rng.choice((53, 54, 55)))
+             for _ in range(28)]
+    compare(kernel, Case(family, raw(*rules), steps), ("raw", "PREROUTING"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recent_rate_of_new_connections(kernel, family):
+    """The usual pair of rules: the fourth packet within the time is refused, and asks anew each time with --update."""
+    rules = raw(lists(f"ssh{family}", "--update", "--seconds 1 --hitcount 4 -j DROP"), lists(f"ssh{family}", "--set"))
+    steps = [udp() for _ in range(6)] + [udp(0.6), udp(0.6), udp(1.2)]
+    compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"))
+
+
+def test_recent_hit_that_the_ring_forgets(kernel):
+    """The list of --hitcount 3 keeps four stamps; a rule that asks for more, later in the file, makes it longer."""
+    steps = [udp() for _ in range(7)]
+    rules = [lists("ring", "--rcheck", f"--hitcount {n}") for n in (1, 2, 3)] + [lists("ring", "--set")]
+    compare(kernel, Case(IPV4, raw(*rules), steps), ("raw", "PREROUTING"), (6, 5, 4, 7))
+    short = [lists("ring4", "--update", f"--hitcount {n}") for n in (1, 2, 4)] + ["-m u32 --u32 0x0=1", lists("ring4", "--remove")]
+    compare(kernel, Case(IPV4, raw(*short), steps), ("raw", "PREROUTING"))
+
+
+def test_recent_holds_a_hundred_addresses(kernel):
+    """The address unused longest goes for the 101st."""
+    steps = [udp(src=f"C{n}") for n in range(101)] + [udp(src="C0", dport=9), udp(src="C1", dport=9), udp(src="C100", dport=9)]
+    rules = raw("-p udp --dport 53 " + lists("many", "--set"), "-p udp --dport 9 " + lists("many", "--rcheck"))
+    compare(kernel, Case(IPV4, rules, steps), ("raw", "PREROUTING"), (101, 2))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recent_hop_count(kernel, family):
+    """--rttl: the hop count as it came in, before forwarding and after; 255 forwarded is 0, which fits any."""
+    name = f"ttl{family}"
+    rules = (raw("-p udp --dport 53 " + lists(name, "--set"), lists(name, "--rcheck", "--rttl"))
+             + forward(lists(name, "--rcheck", "--rttl"), "-p udp --dport 54 " + lists(name, "--set")))
+    steps = [udp(ttl=64), udp(ttl=64, dport=9), udp(ttl=63, dport=9), udp(ttl=65, dport=9), udp(ttl=64, dport=54), udp(ttl=64, dport=9),
+             udp(ttl=255, dport=54), udp(ttl=7, dport=9), udp(ttl=255, dport=9)]
+    case = Case(family, rules, steps)
+    for chain in (("raw", "PREROUTING"), ("filter", "FORWARD")):
+        compare(kernel, case, chain)
+
+
+def test_recent_hop_count_of_own_packets(kernel):
+    """What this host sends has not been forwarded: OUTPUT and POSTROUTING see the hop count it has."""
+    rules = ("*mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n"
+             "-A OUTPUT -m recent --set --name own\n-A POSTROUTING -m recent --rcheck --rttl --name own\n-A POSTROUTING -m recent --update --name own\nCOMMIT\n"
+             + forward() + raw())
+    steps = [Step(0, "local", Packet(src="R2", dst="S0", sport=1, dport=2, length=4, ttl=ttl)) for ttl in (64, 3)]
+    case = Case(IPV4, rules, steps)
+    for chain in (("mangle", "OUTPUT"), ("mangle", "POSTROUTING")):
+        compare(kernel, case, chain)
