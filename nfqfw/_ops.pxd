@@ -52,6 +52,7 @@ cdef enum Op:
     OP_OWNER
     OP_PHYSDEV
     OP_RECENT
+    OP_HASHLIMIT
     OP_COUNT
 
 

@@ -33,6 +33,7 @@ from nfqfw.ext.m_esp cimport SpiInfo, m_ah, m_esp, m_ipcomp
 from nfqfw.ext.m_frag cimport FragInfo, m_frag6
 from nfqfw.ext.m_iprange cimport IprangeInfo, m_iprange
 from nfqfw.ext.m_ipv6header cimport HeadersInfo, m_headers6
+from nfqfw.ext.m_hashlimit cimport HashlimitInfo, m_hashlimit
 from nfqfw.ext.m_length cimport LengthInfo, m_length
 from nfqfw.ext.m_mac cimport MacInfo, m_eui64, m_mac
 from nfqfw.ext.m_mh cimport MhInfo, m_mh6
@@ -172,6 +173,8 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_physdev(p, <const PhysdevInfo*>info, c)
     elif op == OP_RECENT:
         return m_recent(p, <const RecentInfo*>info, c)
+    elif op == OP_HASHLIMIT:
+        return m_hashlimit(p, <const HashlimitInfo*>info, c)
     return False
 
 
