@@ -53,7 +53,8 @@ install_packages() {
     [ "$(id -u)" = 0 ] || fail "missing system packages: $*" "as root: apt-get install --no-install-recommends $*"
     say "installing $*"
     log=$(mktemp)
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1 </dev/null || {
+    apt-get update >"$log" 2>&1 </dev/null || say "apt-get update failed (a third party's repository?); going on with the lists that are there"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >>"$log" 2>&1 </dev/null || {
         tail -n 15 "$log" >&2
         rm -f "$log"
         fail "apt-get could not install: $*" "look at apt's message above (network? sources?), or install them by hand and run make again"

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.subjects import SUBJECTS
+from bench.subjects import NAT_SUBJECTS, SUBJECTS
 from netns import Lab
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +100,7 @@ class Bench:
     @contextlib.contextmanager
     def running(self, name: str, queues: int = 1) -> Iterator[Running]:
         """A subject with packets diverted to it; pinned to the last CPU if it has one queue."""
-        if SUBJECTS[name].start is None:
+        if (SUBJECTS | NAT_SUBJECTS)[name].start is None:
             yield Running(name, None)
             return
         process = self.lab.firewall.popen(

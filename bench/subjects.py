@@ -60,24 +60,82 @@ def bare(queues: int) -> Callable[[], None]:
 
 def nfqfw(queues: int) -> Callable[[], None]:
     """The whole engine with the demo ruleset, as `nfqfw run` sets it up."""
+    return run_program(demo_program(), queues)
+
+
+def run_program(program, queues: int) -> Callable[[], None]:
     from nfqfw._conntrack import ConntrackTable
     from nfqfw._engine import Engine, LoadedProgram
     from nfqfw.daemon.worker import Worker, copy_range
     from nfqfw.host import Host
+    from nfqfw.plan import attach_plan
 
-    program, host = demo_program(), Host.live()
+    host = Host.live()
     table, loaded = ConntrackTable(), LoadedProgram(program, queues)
     engines = [Engine(table, host.block, thread=number) for number in range(queues)]
     for engine in engines:
         engine.load(loaded)
     worker = Worker(engines, queue=QUEUE, copy_range=copy_range(program, host.largest_mtu()),
                     on_records=lambda number, records: None)
-    worker.start(hooks())
+    worker.start(attach_plan(program))
 
     def stop():
         print(worker.stop(), file=sys.stderr)
         host.close()
 
+    return stop
+
+
+NAT_CLIENT, NAT_ADDRESS = "10.0.1.2", "10.0.2.1"        # of the lab: who is hidden, and behind which address
+NAT_HOOKS = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT"))
+NAT_RULES = """*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A POSTROUTING -o eth1 -j MASQUERADE
+COMMIT
+"""
+
+
+def nat_bare(queues: int) -> Callable[[], None]:
+    """A loop that only rewrites and sums, at the hooks that NAT needs."""
+    import socket
+
+    from nfqfw.daemon.worker import Worker
+    from nfqfw.queue._rewrite_all import RewriteAll
+
+    ends = [socket.inet_aton(address) for address in (NAT_CLIENT, NAT_ADDRESS)]
+    worker = Worker([RewriteAll(*ends) for _ in range(queues)], queue=QUEUE)
+    worker.start(NAT_HOOKS)
+    return worker.stop
+
+
+def nat_nfqfw(queues: int) -> Callable[[], None]:
+    """The whole engine with one MASQUERADE rule."""
+    from nfqfw.compile import compile_rulesets
+    from nfqfw.rules import load
+
+    program = compile_rulesets([load(NAT_RULES, "nat.v4", 2)])
+    return run_program(program, queues)
+
+
+def nat_kernel(queues: int) -> Callable[[], None]:
+    """The kernel's own MASQUERADE, by the real iptables."""
+    import subprocess
+    import tempfile
+
+    lock = tempfile.NamedTemporaryFile(prefix="nfqfw-bench-")       # noqa: SIM115: closed by the end
+
+    def restore(rules: str) -> None:
+        subprocess.run(["/usr/sbin/iptables-legacy-restore"], input=rules, text=True, check=True,
+                       env={"PATH": "/usr/sbin:/usr/bin", "XTABLES_LOCKFILE": lock.name})
+
+    def stop() -> None:
+        restore(NAT_RULES.replace("-A POSTROUTING -o eth1 -j MASQUERADE\n", ""))
+        lock.close()
+
+    restore(NAT_RULES)
     return stop
 
 
@@ -129,17 +187,23 @@ SUBJECTS = {
     "scapy": Subject("e", "NetfilterQueue + scapy, a port", package(scapy_callback)),
 }
 
+NAT_SUBJECTS = {                # of bench/nat.py
+    "nat_kernel": Subject("a", "kernel MASQUERADE", nat_kernel),
+    "nat_bare": Subject("b", "bare loop that rewrites", nat_bare),
+    "nat_nfqfw": Subject("c", "nfqfw, MASQUERADE", nat_nfqfw),
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("subject", choices=[name for name, subject in SUBJECTS.items() if subject.start])
+    parser.add_argument("subject", choices=[name for name, subject in (SUBJECTS | NAT_SUBJECTS).items() if subject.start])
     parser.add_argument("--cpu", type=int, help="pin to this CPU")
     parser.add_argument("--queues", type=int, default=1, help="queues, one thread each")
     options = parser.parse_args()
     if options.cpu is not None:
         os.sched_setaffinity(0, {options.cpu})
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    stop = SUBJECTS[options.subject].start(options.queues)
+    stop = (SUBJECTS | NAT_SUBJECTS)[options.subject].start(options.queues)
     gc.freeze()
     print("ready", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})

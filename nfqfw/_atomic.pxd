@@ -40,6 +40,21 @@ cdef extern from * nogil:
             }
         }
     }
+    #if defined(__SSE2__)
+    #include <emmintrin.h>
+    static inline uint32_t nfqfw_match10(const uint16_t *tags, uint16_t tag) {
+        __m128i eight = _mm_cmpeq_epi16(_mm_loadu_si128((const __m128i *)tags), _mm_set1_epi16((short)tag));
+        uint32_t mask = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(eight, _mm_setzero_si128()));
+        return mask | (uint32_t)(tags[8] == tag) << 8 | (uint32_t)(tags[9] == tag) << 9;
+    }
+    #else
+    static inline uint32_t nfqfw_match10(const uint16_t *tags, uint16_t tag) {
+        uint32_t mask = 0;
+        for (int k = 0; k < 10; k++) mask |= (uint32_t)(tags[k] == tag) << k;
+        return mask;
+    }
+    #endif
+    static inline uint32_t nfqfw_lowest(uint32_t mask) { return (uint32_t)__builtin_ctz(mask); }
     static inline void nfqfw_unlock(uint32_t *lock) { __atomic_store_n(lock, 0, __ATOMIC_RELEASE); }
     #endif
     """
@@ -54,5 +69,7 @@ cdef extern from * nogil:
     uint32_t or32 "nfqfw_or32"(uint32_t* at, uint32_t value) noexcept       # returns the old value
     void fence "nfqfw_fence"() noexcept                                     # stores before it stay before those after it
     void prefetch "nfqfw_prefetch"(const void* at) noexcept
+    uint32_t match10 "nfqfw_match10"(const uint16_t* tags, uint16_t tag) noexcept       # bit k: tags[k] == tag
+    uint32_t lowest "nfqfw_lowest"(uint32_t mask) noexcept                  # number of the lowest bit; mask is not 0
     void lock "nfqfw_lock"(uint32_t* word) noexcept
     void unlock "nfqfw_unlock"(uint32_t* word) noexcept

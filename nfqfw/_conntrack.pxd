@@ -103,6 +103,7 @@ cdef struct Index:              # derived from the arrays; process memory
     uint32_t n_overflow
     uint32_t overflow_used
     uint32_t lock
+    Index* older                # the one this replaced, NULL = none
 
 
 cdef struct ConnRecord:         # what a listing line or an event needs; conntrack/entry.py unpacks it
@@ -177,5 +178,6 @@ cdef class ConntrackTable:
     cdef readonly Arena arena
 
     cdef take_over(self)
+    cdef _enlarge(self, uint32_t entries)
     cdef _dress(self, uint32_t i, entry, uint64_t now)
     cdef bint _listed(self, uint32_t i, bint unconfirmed)

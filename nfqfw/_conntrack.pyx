@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from nfqfw._arena cimport Arena
-from nfqfw._atomic cimport add32, fence, load32, lock, prefetch, store32, unlock
+from nfqfw._atomic cimport add32, fence, load32, lock, lowest, match10, prefetch, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_TWO, DYING, EXPECTED, FIXED_TIMEOUT,
                           ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, is_expired, labels_of, read_tuple, ticks)
 from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
@@ -30,6 +30,7 @@ from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INV
                             REASON_TABLE_FULL, Packet)
 from nfqfw._parse cimport parse
 from nfqfw._program cimport Context
+from nfqfw.ext.t_CT cimport CtInfoBlock
 from nfqfw._ring cimport ring_drain, ring_free, ring_init
 from nfqfw.conntrack.icmp_error cimport (ICMP_BAD, ICMP_ERROR, ICMP_PLAIN, ICMP_UNTRACKED, classify_icmp4, classify_icmp6,
                                          error_tuple, goes_to)
@@ -289,6 +290,8 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
         if i == 0:
             return
         hot = &t.table.hot[i]
+        if fresh and p.ct_template and c != NULL:
+            t.table.cold[i].ctevents = <uint16_t>(<const CtInfoBlock*>(c.data + p.ct_template)).events
         ctinfo = class_of(hot, direction)
         said = track(t, p, i, direction, fresh)
         if said == TRACK_ACCEPT or said == TRACK_KILL:
@@ -333,18 +336,16 @@ cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil:
 cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil:
     """Second stage: ask for the entry's lines."""
     cdef const Bucket* b
-    cdef uint32_t k
-    cdef uint16_t tag
+    cdef uint32_t mask, i
     if p.flow_hash == 0:
         return
     b = bucket_of(t.index, p.flow_hash)
-    tag = tag_of(p.flow_hash)
-    for k in range(BUCKET_SLOTS):
-        if b.tag[k] == tag:
-            prefetch(&t.table.hot[b.conn[k]])
-            if p.proto == PROTO_TCP:
-                prefetch(&t.table.window[b.conn[k]])
-            return
+    mask = match10(b.tag, tag_of(p.flow_hash))
+    if mask:
+        i = b.conn[lowest(mask)]
+        prefetch(&t.table.hot[i])
+        if p.proto == PROTO_TCP:
+            prefetch(&t.table.window[i])
 
 
 # ---- the last hook -----------------------------------------------------------------------------------------------------
@@ -563,6 +564,22 @@ cdef void conntrack_kill(Conntrack* t, uint32_t conn) noexcept nogil:
 
 # ---- take-over ---------------------------------------------------------------------------------------------------------
 
+cdef void move_entries(Conntrack* t, Index* bigger) noexcept nogil:
+    """Put every indexed entry into `bigger` and use it from now on; nobody inserts or removes meanwhile."""
+    cdef uint32_t n, i
+    for n in range(LOCKS):
+        lock(&t.bucket_locks[n])
+    for i in range(1, t.header.high):
+        if t.table.hot[i].commit:
+            index_put(bigger, entry_hash(t, i, ORIGINAL), i)
+            if t.table.hot[i].flags & CONN_TWO:
+                index_put(bigger, entry_hash(t, i, REPLY), i)
+    fence()
+    t.index = bigger
+    for n in range(LOCKS):
+        unlock(&t.bucket_locks[n])
+
+
 cdef void rebuild(Conntrack* t) noexcept nogil:
     """Index, free list and count from the arrays alone; whatever a kill left half made is thrown away."""
     cdef uint64_t hash[16]
@@ -644,7 +661,11 @@ cdef class ConntrackTable:
             t.tcp_valid[flags] = (flags & 0x37) in tcp_table.VALID_FLAGS
 
     def __dealloc__(self):
-        index_free(self.handle.index)
+        cdef Index* older
+        while self.handle.index != NULL:
+            older = self.handle.index.older
+            index_free(self.handle.index)
+            self.handle.index = older
         ring_free(&self.handle.events)
         free(self.handle.nat)
         free(self.handle)
@@ -681,6 +702,8 @@ cdef class ConntrackTable:
         slot = tunable_table.check(name, value)
         if name == "nf_conntrack_max" and value >= self.handle.header.slots:
             raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.header.slots - 1})")
+        if name == "nf_conntrack_max" and value > 5 * self.handle.index.n_buckets:
+            self._enlarge(value)
         self.handle.tunable[slot] = value
         self.handle.table.acct_on = self.handle.tunable[T_ACCT]
 
@@ -688,6 +711,15 @@ cdef class ConntrackTable:
         """Every setting as {name: value}, read-only ones included."""
         names = [tunable.name for tunable in tunable_table.TUNABLES if tunable.name.startswith("nf_")]
         return {name: self.get(name) for name in (*names, "nf_conntrack_count", "nf_conntrack_buckets")}
+
+    cdef _enlarge(self, uint32_t entries):
+        """A larger index.  The old one stays until the table goes: a queue thread may be looking into it."""
+        cdef Index* bigger = index_make(entries)
+        if bigger == NULL:
+            raise MemoryError("no room for a larger index of the flow table")
+        bigger.older = self.handle.index
+        with nogil:
+            move_entries(self.handle, bigger)
 
     @property
     def count(self):

@@ -223,6 +223,8 @@ cdef class Engine:
 
     def load(self, LoadedProgram loaded not None):
         """Hand over a Program; the thread takes it up at its next batch boundary."""
+        if any("acct" in names for names in loaded.program.features.values()):
+            self.table.set("nf_conntrack_acct", 1)      # as the kernel does when the first connbytes rule comes
         self.older, self.loaded = self.loaded, loaded
         store_view(&self.state.next, loaded.view(self.thread))
 
@@ -282,6 +284,7 @@ cdef class Engine:
                         engine_batch(self.state, work, size, now, <int64_t>now)
                         spent += monotonic_ns() - started
                         self.state.outbox.n_packets = 0
+                        self.state.outbox.n_redirected = 0
                         self.state.outbox.n_released = 0
                         if self.state.inflight.count:
                             engine_idle(self.state, now)

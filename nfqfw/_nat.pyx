@@ -169,7 +169,7 @@ cdef bint find_source(Conntrack* t, const Tuple* current, const NatInfo* wanted,
 cdef void nat_index_rebuild(Conntrack* t) noexcept nogil:
     """Fill the index from the flow table: after a takeover."""
     cdef uint32_t i
-    for i in range(1, t.table.capacity):
+    for i in range(1, t.header.high):
         if t.table.hot[i].commit and t.table.hot[i].status & SRC_NAT:
             link_source(t, i)
 
@@ -544,3 +544,15 @@ def forget_masquerade(ConntrackTable table, uint32_t ifindex, bytes address=None
     with nogil:
         n = nat_forget(table.handle, family, ifindex, at)
     return n
+
+
+def rebuild(ConntrackTable table not None):
+    """nat_index_rebuild from Python: whoever took a table over calls it before packets come."""
+    with nogil:
+        nat_index_rebuild(table.handle)
+
+
+def alive(ConntrackTable table not None, uint32_t conn, uint32_t life, uint64_t now_ns):
+    """True while entry `conn` is still that connection (ConnHot.id) and its time is not over."""
+    cdef const ConnHot* hot = &table.handle.table.hot[conn]
+    return hot.commit != 0 and hot.id == life and not hot.status & DYING and not is_expired(hot, ticks(now_ns))

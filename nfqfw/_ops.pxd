@@ -51,6 +51,8 @@ cdef enum Op:
     OP_DEVGROUP
     OP_OWNER
     OP_PHYSDEV
+    OP_BPF
+    OP_RT6
     OP_RECENT
     OP_HASHLIMIT
     OP_COUNT

@@ -1,13 +1,14 @@
 """Outbox: what an engine hands back besides the verdicts of its batch; and the door through which a transport calls it.  Header-only.
 
 Overview.  One Outbox per queue thread, in process memory, written by the engine and emptied by the transport after every
-call of `batch` or `idle`: the transport sets both counts to 0.  Two kinds of things are in it:
+call of `batch` or `idle`: the transport sets the counts to 0.  Three kinds of things are in it:
 
 - `released`: verdicts for packets that were HELD earlier (fragments).  `data` stays the engine's and must stay valid until
   its next call.  `at` keeps the order of must 10: an entry with `at` = i goes out just before the verdict of packet i of
   the batch; `at` >= n, and everything from `idle`, after the last.
 - `packets`: packets of our own (REJECT replies), sent by a raw socket after all verdicts, in order.  A full socket buffer
   drops them, counted by the transport; a full outbox drops them, counted in `full`.
+- `redirected`: connections that NAT brought to this host, told to the kernel before the verdicts (SO_ORIGINAL_DST).
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -18,6 +19,7 @@ from nfqfw._packet cimport Packet
 cdef enum:
     RELEASED_MAX = 8192         # entries; 1/8 of limits.QUEUE_LENGTH may be held
     OUTBOX_PACKETS = 256        # limits.OUTBOX_PACKETS
+    REDIRECTED_MAX = 256        # as many as a batch can have new connections, and more
     OUTBOX_BYTES = 1280         # longest reply: an ICMPv6 error fills the minimum MTU (RFC 4443 2.4 c); ICMP ends at 576
 
 
@@ -45,9 +47,27 @@ cdef struct OutPacket:
     uint8_t data[1280]          # whole packet from the layer-3 header, all checksums valid
 
 
+cdef struct Redirected:         # a connection that NAT brought to this host, 96 bytes; a transport tells the kernel before its verdicts
+    uint8_t kind                # RECORD_REDIRECTED: the same bytes go into the ring
+    uint8_t family              # Family
+    uint8_t proto
+    uint8_t pad
+    uint32_t conn               # number and life of the flow table's entry
+    uint32_t life
+    uint32_t pad2
+    uint8_t src[2][16]          # [ORIGINAL], [REPLY], wire order
+    uint8_t dst[2][16]
+    uint16_t sport[2]           # host order
+    uint16_t dport[2]
+    uint8_t pad3[8]
+
+
 cdef struct Outbox:
     uint32_t n_released
     uint32_t n_packets
+    uint32_t n_redirected
+    uint32_t pad
+    Redirected redirected[256]
     uint64_t full               # replies that found the outbox full (reject_send_full)
     Released released[8192]
     OutPacket packets[256]
@@ -65,6 +85,14 @@ cdef inline OutPacket* new_reply(Outbox* box) noexcept nogil:
     reply.mark = 0
     reply.ifindex = 0
     return reply
+
+
+cdef inline Redirected* new_redirected(Outbox* box) noexcept nogil:
+    """A redirected connection to fill, already counted in; NULL when the outbox is full."""
+    if box.n_redirected >= REDIRECTED_MAX:
+        return NULL
+    box.n_redirected += 1
+    return &box.redirected[box.n_redirected - 1]
 
 
 cdef inline Released* new_release(Outbox* box) noexcept nogil:

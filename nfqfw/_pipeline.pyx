@@ -11,9 +11,11 @@ door is _engine.pyx.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
-from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, direction_of
+from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple, direction_of, read_tuple
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
+                               conntrack_prefetch_bucket, conntrack_prefetch_entry,
                                conntrack_release)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
                             defrag_free, defrag_new, defrag_release, leaves_whole)
@@ -22,7 +24,7 @@ from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
                               inflight_take_oldest, inflight_write, pieces_note, pieces_seen)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
-from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket
+from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket, Redirected, new_redirected
 from nfqfw._packet cimport *
 from nfqfw._parse cimport parse
 from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
@@ -30,10 +32,10 @@ from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG,
 from nfqfw._record cimport record_packet, trace
 from nfqfw._reject cimport REJECT_SENT, TCP_RESET_V4, TCP_RESET_V6, IcmpLimit, reject
 from nfqfw._rewrite cimport rewrite_finish
-from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
+from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init, ring_put
 from nfqfw._steps cimport (STEP_CONFIRM, STEP_CONNTRACK, STEP_DEFRAG, STEP_DNAT, STEP_END, STEP_FILTER, STEP_MANGLE, STEP_RAW,
                            STEP_SECURITY, STEP_SNAT, steps_of)
-from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_NAT,
+from nfqfw._trace cimport (NO_TEST, RECORD_PACKET, RECORD_REDIRECTED, TRACE_CONFIRM, TRACE_CONNTRACK, TRACE_DEFRAG, TRACE_END, TRACE_NAT,
                            TRACE_REJECT)
 
 cdef extern from *:
@@ -185,6 +187,36 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
     return ON
 
 
+cdef inline bint stays_here(EngineState* e, const Packet* p) noexcept nogil:
+    """The packet is delivered to this host: it is at INPUT, or leaves by the loopback device."""
+    return e.c.hook == INPUT or (e.c.oif != NULL and (e.c.oif.flags & IFF_LOOPBACK) != 0)
+
+
+cdef void tell_redirected(EngineState* e, Packet* p) noexcept nogil:
+    """Have the kernel know where a connection that NAT brought here meant to go (SO_ORIGINAL_DST: TCP and SCTP)."""
+    cdef Redirected* r
+    cdef Tuple tuple
+    cdef uint32_t direction
+    if (p.proto != 6 and p.proto != 132) or not stays_here(e, p):
+        return
+    r = new_redirected(e.outbox)
+    if r == NULL:
+        return
+    memset(r, 0, sizeof(Redirected))
+    r.kind = RECORD_REDIRECTED
+    r.family = p.family
+    r.proto = p.proto
+    r.conn = p.conn
+    r.life = e.conntrack.table.hot[p.conn].id
+    for direction in range(2):
+        read_tuple(&e.conntrack.table, p.conn, direction, &tuple)
+        memcpy(r.src[direction], tuple.src, 16)
+        memcpy(r.dst[direction], tuple.dst, 16)
+        r.sport[direction] = tuple.sport
+        r.dport[direction] = tuple.dport
+    ring_put(e.ring, r, sizeof(Redirected))
+
+
 cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     """The last step: an unconfirmed connection becomes one that others see."""
     cdef uint8_t reason
@@ -199,7 +231,11 @@ cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     reason = <uint8_t>conntrack_confirm(e.conntrack, p, e.c.now)
     if p.trace:
         trace(&e.c, p, TRACE_CONFIRM, NO_CHAIN, p.conn, NO_TEST, reason)
-    return drop(p, reason) if reason else ON
+    if reason:
+        return drop(p, reason)
+    if p.conn and e.conntrack.table.hot[p.conn].status & DST_NAT:
+        tell_redirected(e, p)
+    return ON
 
 
 cdef bint run_step(EngineState* e, Packet* p, uint8_t step) noexcept nogil:
@@ -440,11 +476,10 @@ cdef void gather(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
 
 
 cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
-    """Packet number `at` of a batch at one crossing."""
+    """Packet number `at` of a batch, which `prepare` has parsed, at one crossing."""
     p.reason = REASON_NONE
     p.dirty = 0
     p.release = 0
-    parse(p)
     e.stats.packets += 1
     e.stats.bytes += p.total
     if p.flags & BAD_IP:
@@ -485,6 +520,19 @@ cdef inline void take_up(EngineState* e) noexcept nogil:
     e.attached = e.next_attached
 
 
+cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept nogil:
+    """Stages ahead of judging: parse all, then ask memory for all buckets, then for all entries, so that they come together."""
+    cdef uint32_t i
+    cdef bint tracks = (e.c.program.features[0] | e.c.program.features[1]) & NEEDS_CONNTRACK and n > 1
+    for i in range(n):
+        parse(&packets[i])
+        if tracks and not packets[i].flags & BAD_IP:
+            conntrack_prefetch_bucket(e.conntrack, &packets[i])
+    if tracks:
+        for i in range(n):
+            conntrack_prefetch_entry(e.conntrack, &packets[i])
+
+
 cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil:
     """Judge a batch; see _outbox.pxd for the contract."""
     cdef EngineState* e = <EngineState*>engine
@@ -495,6 +543,7 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
     defrag_bury(e.defrag)
     if e.defrag.datagrams:
         defrag_expire(e.defrag, now_ns, e.outbox, 0)
+    prepare(e, packets, n)
     for i in range(n):
         judge(e, &packets[i], i)
         if packets[i].verdict != HELD:

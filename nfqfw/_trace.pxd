@@ -11,6 +11,7 @@ cdef enum RecordKind:           # first byte of every record in an engine's ring
     RECORD_TRACE = 1            # TraceRecord
     RECORD_PACKET = 2           # PacketRecord and then `captured` bytes of the packet
     RECORD_LOG = 3              # LogRecord and then `captured` bytes of the packet
+    RECORD_REDIRECTED = 4       # Redirected of _outbox.pxd
 
 
 cdef enum TraceKind:            # TraceRecord.event

@@ -140,9 +140,12 @@ def receive_buffer(queue: int, queues: int) -> list[Check]:
 
 
 def kernel_conntrack(queue: int, queues: int) -> list[Check]:
+    """Seen on 6.18: with kernel tracking on, an ICMP error about a packet whose connection is still new does not come to a queue at
+    OUTPUT, it is dropped: it shares that connection, and the kernel queues no packet that shares an unconfirmed one."""
     if not _probe.conntrack_is_active():
         return [Check("kernel conntrack", OK, "not active in this namespace")]
-    return [Check("kernel conntrack", WARN, "active in this namespace: connections are tracked twice, and the kernel may reassemble and NAT",
+    return [Check("kernel conntrack", WARN, "active in this namespace: connections are tracked twice, the kernel may reassemble and NAT, and drops "
+                  "its own ICMP errors about new connections (traceroute) on their way to the queue",
                   "remove rules that use it: nat tables and -m conntrack (iptables), ct and nat (nft)")]
 
 

@@ -6,7 +6,9 @@ TESTS = (
     "ttl", "tos", "ecn", "connmark",
     "length", "iprange", "mac", "eui64", "pkttype", "string", "tcpmss", "statistic", "quota", "time", "addrtype", "esp",
     "ah", "ipcomp", "ah6", "options6", "frag6", "headers6", "mh6", "dccp", "sctp", "connbytes", "connlabel", "u32",
-    "devgroup", "owner", "physdev", "recent", "hashlimit",
+    "devgroup", "owner", "physdev",
+    "bpf", "rt6",
+    "recent", "hashlimit",
 )
 ACTIONS = ("reject", "log", "mark", "trace", "notrack",
            "nat", "ttl", "tos", "ecn", "connmark", "classify", "tcpmss", "tcpoptstrip", "checksum", "snpt", "dnpt", "ct",

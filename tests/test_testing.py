@@ -1,5 +1,7 @@
 """nfqfw.testing: the API of firewall authors.  Expected verdicts follow from the demo's ruleset and from Linux's time-outs."""
 
+from pathlib import Path
+
 import pytest
 from scapy.layers.inet import IP, UDP
 
@@ -8,6 +10,7 @@ pytest.importorskip("nfqfw._engine", reason="needs the compiled engine")
 from nfqfw.demo.show import ruleset  # noqa: E402
 from nfqfw.errors import RuleErrors  # noqa: E402
 from nfqfw.host import Host  # noqa: E402
+from nfqfw.report.packet import summarise  # noqa: E402
 from nfqfw.testing import Firewall  # noqa: E402
 
 CLIENT, SERVER = "10.0.1.2", "10.0.2.2"
@@ -64,3 +67,33 @@ def test_mistakes_are_raised():
         Firewall("*filter\n-A NOSUCH -j DROP\nCOMMIT\n")
     with pytest.raises(ValueError, match="needs a port"):
         Firewall(ruleset(4)).send("tcp", CLIENT, SERVER)
+
+
+@pytest.fixture
+def containers():
+    """A host with one container behind docker0, whose port 80 is published as 8080."""
+    host = Host.offline({"eth0": ["198.51.100.1/24"], "docker0": ["172.17.0.1/16"]}, ["default via 198.51.100.254"])
+    return Firewall(Path(__file__).parent / "rulesets" / "containers.v4", host=host)
+
+
+def ends(outcome) -> str:
+    return str(summarise(outcome.data)).removesuffix(" SYN").removesuffix(" SYN,ACK")
+
+
+def test_a_published_port_and_its_answer(containers):
+    question = containers.send("tcp", "203.0.113.5:5555", "198.51.100.1:8080", seq=1)
+    assert question.verdict == "ACCEPT" and ends(question) == "TCP 203.0.113.5:5555 -> 172.17.0.2:80"
+    answer = containers.send("tcp", "172.17.0.2:80", "203.0.113.5:5555", flags="S.", ack=2)
+    assert answer.verdict == "ACCEPT" and ends(answer) == "TCP 198.51.100.1:8080 -> 203.0.113.5:5555"
+
+
+def test_a_container_goes_out_masqueraded(containers):
+    outcome = containers.send("udp", "172.17.0.2:4444", "8.8.8.8:53")
+    assert outcome.verdict == "ACCEPT" and ends(outcome) == "UDP 198.51.100.1:4444 -> 8.8.8.8:53"
+    answer = containers.send("udp", "8.8.8.8:53", "198.51.100.1:4444")
+    assert answer.verdict == "ACCEPT" and ends(answer) == "UDP 8.8.8.8:53 -> 172.17.0.2:4444"
+
+
+def test_an_unpublished_port_of_a_container_is_not_reached(containers):
+    assert containers.send("tcp", "203.0.113.5:5555", "172.17.0.2:81").verdict == "DROP"
+    assert containers.send("tcp", "203.0.113.5:5555", "198.51.100.1:8081").verdict == "DROP"

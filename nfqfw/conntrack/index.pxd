@@ -12,10 +12,10 @@ under the entry's lock before it uses it).
 from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
-from nfqfw._atomic cimport load16, load32, lock, prefetch, store16, store32, unlock
-from nfqfw._conn cimport CONFIRMED, ConnHot, Tuple, is_expired
+from nfqfw._atomic cimport load16, load32, lock, lowest, match10, prefetch, store16, store32, unlock
+from nfqfw._conn cimport CONFIRMED, CONN_HIDDEN, ConnHot, Tuple, is_expired
 from nfqfw._conntrack cimport BUCKET_SLOTS, CHAIN_BUCKETS, LOCKS, Bucket, Conntrack, Index
-from nfqfw.conntrack.tuple cimport entry_has
+from nfqfw.conntrack.tuple cimport PROTO_TCP, entry_has
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
@@ -66,6 +66,7 @@ cdef inline Index* index_make(uint32_t entries) noexcept nogil:
     x.n_overflow = n
     x.overflow_used = 0
     x.lock = 0
+    x.older = NULL
     at = mmap(NULL, 2 * <size_t>n * sizeof(Bucket), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     if at == MAP_FAILED:
         free(x)
@@ -124,6 +125,8 @@ cdef inline void index_remove(Index* x, uint64_t hash, uint32_t i) noexcept nogi
 
 cdef inline bint eligible(const ConnHot* c, uint32_t d, uint32_t which) noexcept nogil:
     if c.status & CONFIRMED:
+        if c.flags & CONN_HIDDEN and d == 0:
+            return False                        # lost a clash: known by its reply only
         return (which >> d) & 1
     return (which >> (d + 2)) & 1
 
@@ -138,15 +141,18 @@ cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uin
     cdef const Bucket* b = bucket_of(x, hash)
     cdef const ConnHot* c
     cdef uint16_t tag = tag_of(hash)
-    cdef uint32_t k, i, d
+    cdef uint32_t k, i, d, mask
     while b != NULL:
-        for k in range(BUCKET_SLOTS):
-            if b.tag[k] != tag:
-                continue
+        mask = match10(b.tag, tag)
+        while mask:
+            k = lowest(mask)
+            mask &= mask - 1
             i = load32(&b.conn[k])
             if i == ignored:
                 continue
             c = &t.table.hot[i]
+            if a.proto == PROTO_TCP:
+                prefetch(&t.table.window[i])    # the tracker wants it next: both lines come at once
             for d in range(2):
                 if not entry_has(&t.table, i, d, a, hash) or c.commit == 0 or not eligible(c, d, which):
                     continue

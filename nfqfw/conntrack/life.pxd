@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 from nfqfw._atomic cimport add32, fence, load32, lock, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_LABELS, CONN_TWO, DYING, ORIGINAL, REPLY, TICKS,
                           ConnAcct, ConnAddr6, ConnHot, ConnLabels, Tuple, is_expired, read_tuple, ticks)
-from nfqfw._conntrack cimport (BUCKET_SLOTS, EVENT_DESTROY, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
+from nfqfw._conntrack cimport (BUCKET_SLOTS, EVENT_DESTROY, EVENT_NEW, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
                                T_TIMESTAMP, Bucket, ConnRecord, Conntrack)
 from nfqfw._ring cimport ring_commit, ring_reserve
 from nfqfw.conntrack.index cimport bucket_lock, index_put, index_remove, next_bucket
@@ -63,10 +63,19 @@ cdef inline void fill_record(Conntrack* t, uint32_t i, uint16_t kind, ConnRecord
         r.stop_wall_ns = r.wall_ns
 
 
+cdef inline bint wanted(uint16_t mask, uint16_t kind) noexcept nogil:
+    """Does the entry's event mask (CT --ctevents; 0 = all) let this kind through?  Bits as IPCT_*: new, related, destroy, the rest."""
+    if mask == 0:
+        return True
+    if kind == EVENT_NEW:
+        return (mask & 3) != 0
+    return (mask & 4) != 0 if kind == EVENT_DESTROY else (mask & 0xfff8) != 0
+
+
 cdef inline void emit(Conntrack* t, uint32_t i, uint16_t kind, uint32_t portid) noexcept nogil:
     """Tell whoever listens.  The ring drops and counts what does not fit."""
     cdef ConnRecord* room
-    if not t.events_on or not t.tunable[T_EVENTS] or t.table.hot[i].flags & CONN_HIDDEN:
+    if not t.events_on or not t.tunable[T_EVENTS] or t.table.hot[i].flags & CONN_HIDDEN or not wanted(t.table.cold[i].ctevents, kind):
         return
     lock(&t.event_lock)
     room = <ConnRecord*>ring_reserve(&t.events, sizeof(ConnRecord))

@@ -96,7 +96,7 @@ def event_line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> st
     """One event as -E prints it."""
     stamp = ""
     if "timestamp" in output:
-        stamp = f"[{entry.wall_ns // 10**9}.{entry.wall_ns // 1000 % 10**6:<6}]\t"
+        stamp = f"[{entry.wall_ns // 10**9}.{entry.wall_ns // 1000 % 10**6:06}]\t"
     return stamp + EVENTS[entry.kind] + line(entry, now_ns, output)
 
 

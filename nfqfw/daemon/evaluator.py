@@ -15,6 +15,7 @@ from nfqfw._conntrack import ConntrackTable
 from nfqfw._registry import NamedTables
 from nfqfw.conntrack import listing
 from nfqfw.daemon.flows import Flows
+from nfqfw.daemon.originals import RECORD_REDIRECTED, Originals
 from nfqfw.daemon.ledger import Count
 from nfqfw.daemon.worker import Worker, copy_range, notices
 from nfqfw.errors import NfqfwError
@@ -33,6 +34,7 @@ class LiveEvaluator:
     def __init__(self, options, on_lines: Callable[[str, list[str]], object]) -> None:
         self.options = options
         self.flows = Flows(ConntrackTable())
+        self.originals = Originals()
         self.on_lines = on_lines
         self.engines: list = []
         self.reporters: list = []
@@ -115,9 +117,11 @@ class LiveEvaluator:
             host.close()
         if worker is not None:
             worker.stop()
+        self.originals.clear()
 
     def check(self) -> None:
-        """Raise what ended a queue thread that nobody stopped: its packets are dropped, and the daemon must say so."""
+        """Regular upkeep.  Raises what ended a queue thread that nobody stopped: its packets are dropped, and the daemon must say so."""
+        self.originals.sweep(self.flows.table)
         if self.worker is not None and self.worker.failure is not None and self.failure is None:
             self.failure = self.worker.failure
             raise self.failure
@@ -140,6 +144,9 @@ class LiveEvaluator:
 
     def records(self, number: int, records: list[bytes]) -> None:
         for record in records:
+            if record[0] == RECORD_REDIRECTED:
+                self.originals.add(record)
+                continue
             for kind, lines in self.reporters[number].feed(record):
                 self.on_lines(kind, lines)
 

@@ -168,9 +168,18 @@ class Worker:
                 self._set_copy_range(copy_range)
 
     def set_host(self, block: bytes) -> None:
-        """Give the engines a new Host block; each takes it up at its next batch."""
-        for engine in self.engines:
-            engine.set_host(block)
+        """Give the engines a new Host block; each takes it up at its next batch.
+
+        Returns when no thread reads an older one.  A thread that hangs is a failure, as one that ended is.
+        """
+        with self._control:
+            for engine in self.engines:
+                engine.set_host(block)
+            if self.failure is None:
+                try:
+                    self._pass_boundary()
+                except NfqfwError as error:
+                    self._fail(error)
 
     def set_copy_range(self, size: int) -> None:
         """Bytes of each packet to copy from now on; after a change of the largest MTU."""

@@ -24,6 +24,7 @@ from nfqfw.ext.m_tos cimport TosMatchInfo, m_tos
 from nfqfw.ext.m_ttl cimport TtlMatchInfo, m_ttl
 from nfqfw.ext.m_addrtype cimport AddrtypeInfo, m_addrtype
 from nfqfw.ext.m_ah cimport Ah6Info, m_ah6
+from nfqfw.ext.m_bpf cimport BpfInfo, m_bpf
 from nfqfw.ext.m_connbytes cimport ConnbytesInfo, m_connbytes
 from nfqfw.ext.m_connlabel cimport ConnlabelInfo, m_connlabel
 from nfqfw.ext.m_dccp cimport DccpInfo, m_dccp
@@ -41,6 +42,7 @@ from nfqfw.ext.m_owner cimport OwnerInfo, m_owner
 from nfqfw.ext.m_physdev cimport PhysdevInfo, m_physdev
 from nfqfw.ext.m_pkttype cimport PkttypeInfo, m_pkttype
 from nfqfw.ext.m_quota cimport QuotaInfo, m_quota
+from nfqfw.ext.m_rt cimport RtInfo, m_rt6
 from nfqfw.ext.m_recent cimport RecentInfo, m_recent
 from nfqfw.ext.m_sctp cimport SctpInfo, m_sctp
 from nfqfw.ext.m_statistic cimport StatisticInfo, m_statistic
@@ -171,6 +173,10 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_owner(p, <const OwnerInfo*>info, c)
     elif op == OP_PHYSDEV:
         return m_physdev(p, <const PhysdevInfo*>info, c)
+    elif op == OP_BPF:
+        return m_bpf(p, <const BpfInfo*>info, c)
+    elif op == OP_RT6:
+        return m_rt6(p, <const RtInfo*>info, c)
     elif op == OP_RECENT:
         return m_recent(p, <const RecentInfo*>info, c)
     elif op == OP_HASHLIMIT:

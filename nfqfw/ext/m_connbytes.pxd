@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from nfqfw._conn cimport ConnAcct
+from nfqfw._conn cimport CONN_ACCT, ConnAcct
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
 
@@ -20,7 +20,7 @@ cdef inline bint m_connbytes(Packet* p, const ConnbytesInfo* info, Context* c) n
     """The packet at hand is already counted.  Without a connection or accounting: false, inverted too."""
     cdef const ConnAcct* acct
     cdef uint64_t packets, count
-    if p.conn == 0 or c.conns == NULL or not c.conns.acct_on:
+    if p.conn == 0 or not c.conns.hot[p.conn].flags & CONN_ACCT:
         return False
     acct = &c.conns.acct[p.conn]
     packets = acct.packets[0] + acct.packets[1] if info.direction == 2 else acct.packets[info.direction]

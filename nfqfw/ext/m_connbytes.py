@@ -37,6 +37,10 @@ class Connbytes:
             raise RuleError(f"Unknown --connbytes-mode `{text}'")
         draft.values["mode"] = MODES.index(text)
 
+    def final(self, draft, env):
+        if draft.values["range"][0] == draft.values["range"][1]:
+            draft.inverted.clear()              # the kernel is told of an inversion by ends that are turned round
+
     def range_text(self, use) -> str:
         low, high = use.values["range"]
         return str(low) if high == NO_END else f"{low}:{high}"

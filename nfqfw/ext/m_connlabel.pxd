@@ -22,7 +22,7 @@ cdef inline bint m_connlabel(Packet* p, const ConnlabelInfo* info, Context* c) n
     """No connection: as if the label were not there."""
     cdef uint64_t* word
     cdef uint64_t bit = <uint64_t>1 << (info.label & 63)
-    if p.conn == 0 or c.conns == NULL:
+    if p.conn == 0:
         return info.invert != 0
     word = &c.conns.labels[p.conn].bits[info.label >> 6]
     if word[0] & bit:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.lowering import Test
 from nfqfw.ext.spi import drop_full, save_spi, show_range
 
 MOST = 16
@@ -74,4 +76,9 @@ class Rt:
         return " ".join(words + (["0-not-strict"] if "not_strict" in values else []))
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match rt")
+        values = use.values
+        addresses = values.get("addrs", ())
+        asked = sum(bit for key, bit in (("type", 1), ("segsleft", 2), ("len", 4), ("res", 8), ("addrs", 16), ("not_strict", 32)) if key in values)
+        invert = sum(bit for key, bit in (("type", 1), ("segsleft", 2), ("len", 4)) if key in use.inverted)
+        info = struct.pack("<IIIIIII", values.get("type", 0), *values.get("segsleft", (0, 0)), values.get("len", 0), asked, invert, len(addresses))
+        return [Test("rt6", info + b"".join(addresses).ljust(16 * MOST, b"\0"))]

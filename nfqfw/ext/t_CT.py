@@ -79,11 +79,11 @@ class Ct:
         values = use.values
         if "notrack" in values:
             return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)
-        if values.keys() - {"zone", "sides"}:
+        if values.keys() - {"zone", "sides", "ctevents"}:
             return Unevaluated("not evaluated yet: CT" + self.save(use))
         zone, sides = values.get("zone", 0), values.get("sides", 3)
         from_mark = zone == "mark"
-        info = struct.pack("<HHIIBBBx", 0 if from_mark else zone, 0, 0, 0, sides % 3, from_mark, 0)
+        info = struct.pack("<HHIIBBBx", 0 if from_mark else zone, 0, values.get("ctevents", 0), 0, sides % 3, from_mark, 0)
         return Action("ct", info, ("conntrack", "defrag"))
 
 

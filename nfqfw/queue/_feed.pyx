@@ -130,8 +130,9 @@ cdef class Feed:
         """Replies since the last call, in order."""
         cdef Outbox* box = self._door.outbox
         cdef uint32_t i
-        if box == NULL or box.n_packets == 0:
+        if box == NULL:
             return []
+        box.n_redirected = 0                # only the nfnetlink transport tells the kernel of redirected connections
         out = [Reply(box.packets[i].family, box.packets[i].data[:box.packets[i].len], box.packets[i].mark,
                      box.packets[i].ifindex) for i in range(box.n_packets)]
         box.n_packets = 0
@@ -163,6 +164,7 @@ cdef class Feed:
                 if self._door.outbox != NULL:
                     self._door.outbox.n_released = 0
                     self._door.outbox.n_packets = 0
+                    self._door.outbox.n_redirected = 0
                 if self._door.idle != NULL:
                     self._door.idle(self._door.engine, now)
                 now += 1000

@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from nfqfw._outbox cimport EngineDoor
 from nfqfw._packet cimport Packet
 from nfqfw.queue._libc cimport iovec, mmsghdr
+from nfqfw.queue._ctnetlink cimport Originals
 from nfqfw.queue._replies cimport Replies
 from nfqfw.queue._verdicts cimport Verdicts
 
@@ -40,6 +41,7 @@ cdef struct Loop:
     EngineDoor door
     Verdicts verdicts
     Replies replies
+    Originals originals
     # receive buffers: datagram i lies at buffers + i * stride
     uint8_t* buffers
     uint32_t stride

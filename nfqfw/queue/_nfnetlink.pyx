@@ -26,6 +26,7 @@ from nfqfw._packet cimport DROP, HELD, REASON_COUNT, REASON_TRUNCATED, TRUNCATED
 from nfqfw.queue cimport _libc as c
 from nfqfw.queue._messages cimport (CFG_CMD_BIND, CFG_CMD_UNBIND, CFG_F_GSO, CFG_F_UID_GID, MSG_PACKET, NL_HEADER, NLMSG_ERROR,
                                     SUBSYS_QUEUE, align4, native16, native32, put_bind, put_params, read_packet)
+from nfqfw.queue._ctnetlink cimport send_originals
 from nfqfw.queue._replies cimport send_replies
 from nfqfw.queue._verdicts cimport add_verdict, flush
 
@@ -166,6 +167,8 @@ cdef void send_all(Loop* q, uint32_t n) noexcept nogil:
     """Verdicts of packets[0..n) and of released packets in the engine's order, then our own packets."""
     cdef uint32_t i, next_released = 0
     cdef Packet* p
+    if q.door.outbox != NULL and q.door.outbox.n_redirected:
+        send_originals(&q.originals, q.door.outbox)
     for i in range(n):
         if q.door.outbox != NULL and next_released < q.door.outbox.n_released:
             next_released = send_released(q, next_released, i)
@@ -214,7 +217,7 @@ cdef Loop* loop_new(uint16_t queue, uint32_t index) except NULL:
     if memory == MAP_FAILED:
         free(q)
         raise MemoryError
-    q.fd = q.event = q.replies.fd4 = q.replies.fd6 = -1
+    q.fd = q.event = q.replies.fd4 = q.replies.fd6 = q.originals.fd = -1
     q.queue = queue
     q.index = index
     q.expected = 1
@@ -232,10 +235,10 @@ cdef Loop* loop_new(uint16_t queue, uint32_t index) except NULL:
 
 cdef void loop_close(Loop* q) noexcept:
     """Close every descriptor.  What still waits in the queue is dropped by the kernel."""
-    for fd in (q.fd, q.event, q.replies.fd4, q.replies.fd6):
+    for fd in (q.fd, q.event, q.replies.fd4, q.replies.fd6, q.originals.fd):
         if fd >= 0:
             c.close(fd)
-    q.fd = q.event = q.replies.fd4 = q.replies.fd6 = -1
+    q.fd = q.event = q.replies.fd4 = q.replies.fd6 = q.originals.fd = -1
 
 
 cdef int raise_os(str what) except -1:
@@ -325,6 +328,10 @@ cdef class Queue:
         # Without raw sockets replies are counted as failed: an accept-only user of the queue needs no CAP_NET_RAW.
         q.replies.fd4 = c.socket(c.AF_INET, c.SOCK_RAW | c.SOCK_CLOEXEC, c.IPPROTO_RAW)
         q.replies.fd6 = c.socket(c.AF_INET6, c.SOCK_RAW | c.SOCK_CLOEXEC, c.IPPROTO_RAW)
+        # A socket of its own: its answers (only failures have one) must not stand between packets.
+        q.originals.fd = c.socket(c.AF_NETLINK, c.SOCK_RAW | c.SOCK_CLOEXEC, c.NETLINK_NETFILTER)
+        if q.originals.fd >= 0 and c.connect(q.originals.fd, <c.sockaddr*>&address, sizeof(address)) < 0:
+            raise_os("netlink socket")
         return 0
 
     cdef int _configure(self, uint8_t command) except -1:
@@ -455,6 +462,7 @@ cdef class Queue:
             "user_dropped": q.user_dropped, "enobufs": q.enobufs, "malformed": q.malformed,
             "verdict_retries": q.verdicts.retries, "verdicts_lost": q.verdicts.lost,
             "reject_sent": q.replies.sent, "reject_failed": q.replies.failed,
+            "originals_made": q.originals.made, "originals_failed": q.originals.failed,
             "reject_send_full": q.replies.full + (q.door.outbox.full if q.door.outbox != NULL else 0),
             "errors": {errno.errorcode.get(i, str(i)): q.errors[i] for i in range(ERRNO_COUNT) if q.errors[i]},
             "reasons": {name: q.reasons[i] for i, name in enumerate(REASONS) if i and q.reasons[i]},

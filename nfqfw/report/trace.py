@@ -59,13 +59,17 @@ class Collector:
             if record.kind == PACKET and record.serial in self.walks:
                 self.walks[record.serial].events.append(record)
             elif record.kind == PACKET:
-                self.walks[record.serial] = Walk(record)
-                if len(self.walks) > WALKS_MAX:
-                    self.walks.pop(next(iter(self.walks)))
+                self.open(record.serial, Walk(record))
             return None
-        walk = self.walks.setdefault(record.serial, Walk(None))
+        walk = self.walks.get(record.serial) or self.open(record.serial, Walk(None))
         walk.events.append(record)
         return self.walks.pop(record.serial) if record.event == "end" else None
+
+    def open(self, serial: int, walk: Walk) -> Walk:
+        self.walks[serial] = walk
+        if len(self.walks) > WALKS_MAX:
+            self.walks.pop(next(iter(self.walks)))
+        return walk
 
 
 # ---- numbers to names ------------------------------------------------------------------------------------------------

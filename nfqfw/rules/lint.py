@@ -4,8 +4,8 @@ Overview.  `warnings(ruleset)` runs a table of checks over each table; each yiel
 the matter.  Nothing here changes what a ruleset does, and no check guesses: a rule is called dead only if every packet that
 it could match is certainly decided by an earlier rule of its chain.
 
-The cost is linear in the number of rules: an earlier rule is compared only if it is among the WIDE_MAX widest so far, or
-equal to the later one.
+The cost is linear in the number of rules: a later rule is compared with the WIDE_MAX widest that ask for no address, with
+PER_NETWORK of each network that its own address lies in, and with the one that asks for exactly the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import NamedTuple
 from nfqfw.errors import Span
 from nfqfw.rules.model import IPV6, Chain, Jump, Rule, Ruleset, Standard, Table
 
-WIDE_MAX = 64               # earlier rules that a later one is compared with
+WIDE_MAX = 32               # earlier rules without an address that a later one is compared with
+PER_NETWORK = 4             # and of each network
 ICMPV6 = 58
 TERMINAL = frozenset({"ACCEPT", "DROP", "QUEUE", "REJECT"})
 # matches that give one packet the same answer wherever it meets them in a chain.  Not: what keeps state (limit, statistic ...), and what a
@@ -92,24 +93,58 @@ def same_question(a: Rule, b: Rule) -> bool:
     return question(a) == question(b) and asked(a) == asked(b)
 
 
+class Earlier:
+    """Rules of a chain so far that leave nothing over, found again by what a later rule asks for."""
+
+    def __init__(self) -> None:
+        self.equal: dict[tuple, Rule] = {}
+        self.wide: list[Rule] = []                              # without an address, widest first
+        self.networks: dict[tuple[str, bytes, bytes], list[Rule]] = {}      # (side, mask, network)
+        self.masks: dict[str, set[bytes]] = {"source": set(), "destination": set()}
+
+    def add(self, rule: Rule) -> None:
+        self.equal.setdefault(question(rule), rule)
+        side = "source" if rule.source is not None else "destination" if rule.destination is not None else ""
+        if side:
+            network, mask = getattr(rule, side), getattr(rule, side + "_mask")
+            self.masks[side].add(mask)
+            bucket = self.networks.setdefault((side, mask, masked(network, mask)), [])
+            if len(bucket) < PER_NETWORK:
+                bucket.append(rule)
+        elif len(self.wide) < WIDE_MAX or conditions(rule) < conditions(self.wide[-1]):
+            self.wide = sorted([*self.wide, rule], key=conditions)[:WIDE_MAX]
+
+    def covering(self, rule: Rule) -> Rule | None:
+        """An earlier rule that certainly takes every packet of this one."""
+        same = self.equal.get(question(rule))
+        if same is not None and same_question(same, rule):
+            return same
+        return next((other for other in self.candidates(rule) if covers(other, rule)), None)
+
+    def candidates(self, rule: Rule) -> Iterator[Rule]:
+        yield from self.wide
+        for side, masks in self.masks.items():
+            address = getattr(rule, side)
+            for mask in masks if address is not None else ():
+                yield from self.networks.get((side, mask, masked(address, mask)), ())
+
+
+def masked(address: bytes, mask: bytes) -> bytes:
+    return (int.from_bytes(address) & int.from_bytes(mask)).to_bytes(len(address))
+
+
 def dead_rules(table: Table, family: int) -> Iterator[Warning]:
     """Rules that an earlier rule of their chain leaves no packet for.  Not in raw, where NOTRACK changes the state that rules ask for."""
     for chain in () if table.name == "raw" else table.chains.values():
-        equal: dict[tuple, Rule] = {}
-        wide: list[Rule] = []
+        earlier = Earlier()
         for rule in chain.rules:
-            key = question(rule)
-            first = equal.get(key)
-            if first is None or not same_question(first, rule):
-                first = next((other for other in wide if covers(other, rule)), None)
+            first = earlier.covering(rule)
             if first is not None:
                 yield Warning(rule.span, f"never decides anything: line {first.line} takes all its packets first")
                 if not conditions(first):
                     break                                   # everything behind it is dead: said once
             elif decides_all(rule):
-                equal.setdefault(key, rule)
-                if len(wide) < WIDE_MAX or conditions(rule) < conditions(wide[-1]):
-                    wide = sorted([*wide, rule], key=conditions)[:WIDE_MAX]
+                earlier.add(rule)
 
 
 # ---- chains ------------------------------------------------------------------------------------------------------------

@@ -129,6 +129,11 @@ class Twins:
         """One packet through both; what each says of the connection `key` afterwards."""
         theirs = Seen(self.kernel(point, data))
         ours = Seen(self.ours.process(data, time.monotonic_ns())[0])
+        return self.look(key, theirs.ctstate, ours.ctstate)
+
+    def look(self, key: Key, their_class: str, our_class: str) -> tuple[Seen, Seen]:
+        """What each says of the connection now, beside the classes given."""
+        theirs, ours = Seen(their_class), Seen(our_class)
         found, entry = self.kernel_entry(key), self.our_entry(key)
         if found is not None:
             theirs = Seen(theirs.ctstate, found.state, found.status & STATUS, found.timeout)

@@ -141,13 +141,9 @@ def test_a_flood_is_accounted_for(lab, firewall):
     sent = 60_000
     firewall.load(RULES)
     before = udp_arrived(lab.server)
-    with lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
-        own.connect((lab.server.address(), ALLOWED))
+    with lab.client.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:      # not connected: the server's ICMP errors are not its errors
         for _ in range(sent):
-            try:
-                own.send(bytes(100))
-            except ConnectionRefusedError:
-                own.send(bytes(100))
+            own.sendto(bytes(100), (lab.server.address(), ALLOWED))
     deadline = time.monotonic() + 5
     while waiting(lab.firewall) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -156,9 +152,8 @@ def test_a_flood_is_accounted_for(lab, firewall):
     counters = firewall.stop()
     judged = counters[4, "filter", "FORWARD", 4][0] + counters[4, "filter", "FORWARD", 1][0]
     arrived = udp_arrived(lab.server) - before
-    established_errors = judged - arrived               # the server's ICMP errors cross FORWARD too, as RELATED
     assert sent == arrived + queue_dropped + user_dropped
-    assert 0 <= established_errors <= sent
+    assert arrived <= judged <= 2 * arrived             # the server's ICMP errors cross FORWARD too, as RELATED
     assert queue_dropped + user_dropped < sent / 10
 
 

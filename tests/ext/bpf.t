@@ -6,3 +6,13 @@
 -m bpf --bytecode '1,6 0 0 65535' ; -m bpf --bytecode "1,6 0 0 65535" ; OK
 -m bpf --bytecode 0, ; bpf: illegal zero length program ; FAIL
 -m bpf --bytecode '1, 6 0 0 1' ; -m bpf --bytecode "1,6 0 0 1" ; OK
+@ filter INPUT 46
+-m bpf --bytecode '6,48 0 0 0,84 0 0 240,21 0 1 64,6 0 0 1,6 0 0 0,6 0 0 0' ; -m bpf --bytecode "6,48 0 0 0,84 0 0 240,21 0 1 64,6 0 0 1,6 0 0 0,6 0 0 0" ; OK
+-m bpf --bytecode '7,128 0 0 0,37 0 1 60,6 0 0 0,2 0 0 3,97 0 0 3,135 0 0 0,22 0 0 0' ; -m bpf --bytecode "7,128 0 0 0,37 0 1 60,6 0 0 0,2 0 0 3,97 0 0 3,135 0 0 0,22 0 0 0" ; OK
+-m bpf --bytecode '6,177 0 0 0,72 0 0 2,21 0 1 53,6 0 0 9,20 0 0 80,22 0 0 0' ; -m bpf --bytecode "6,177 0 0 0,72 0 0 2,21 0 1 53,6 0 0 9,20 0 0 80,22 0 0 0" ; OK
+-m bpf --bytecode '5,40 0 0 500,69 1 0 1,6 0 0 7,6 0 0 8,6 0 0 0' ; -m bpf --bytecode "5,40 0 0 500,69 1 0 1,6 0 0 7,6 0 0 8,6 0 0 0" ; OK
+-m bpf --bytecode '4,128 0 0 0,1 0 0 7,156 0 0 0,22 0 0 0' ; -m bpf --bytecode "4,128 0 0 0,1 0 0 7,156 0 0 0,22 0 0 0" ; OK
+-m bpf --bytecode '2,52 0 0 0,6 0 0 1' ; Invalid argument ; FAIL
+-m bpf --bytecode '2,96 0 0 3,6 0 0 1' ; Invalid argument ; FAIL
+-m bpf --bytecode '2,5 0 0 5,6 0 0 1' ; Invalid argument ; FAIL
+-m bpf --bytecode '1,0 0 0 5' ; Invalid argument ; FAIL

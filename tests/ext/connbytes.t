@@ -14,3 +14,4 @@
 -m connbytes --connbytes x --connbytes-mode packets --connbytes-dir both ; connbytes: bad value for option "--connbytes" near "x", or out of range (0-18446744073709551615). ; FAIL
 -m connbytes --connbytes-dir both ; connbytes: option "--connbytes" must be specified ; FAIL
 -m connbytes --connbytes 5 ; connbytes: option "--connbytes-dir" must be specified ; FAIL
+-m connbytes ! --connbytes 5:5 --connbytes-mode packets --connbytes-dir both ; -m connbytes --connbytes 5:5 --connbytes-mode packets --connbytes-dir both ; OK

@@ -13,7 +13,7 @@ import pytest
 
 from nfqfw.rules import lexer
 from nfqfw.selftest import kernel as twin
-from nfqfw.selftest.case import Case, Step
+from nfqfw.selftest.case import CHAINS, Case, Step
 from nfqfw.selftest.ours import OurTwin
 from nfqfw.selftest.packets import IPV4, IPV6, Packet, build, ip4_header, ip6_header
 from tests.ext import vectors
@@ -25,9 +25,11 @@ FILES = {
     "tcp": "tcp", "udp": "udp", "icmp": "icmp", "icmp6": "icmp", "multiport": "tcp udp sctp dccp udplite", "length": "tcp udp", "iprange": "tcp udp icmp",
     "string": "text", "tcpmss": "syn tcp", "addrtype": "ends", "esp": "spi", "ah": "spi", "ipcomp": "spi", "dccp": "dccp", "sctp": "sctp",
     "u32": "tcp udp text", "ttl": "udp", "hl": "udp", "tos": "udp", "dscp": "udp", "ecn": "tcp udp", "dst": "headers", "hbh": "headers",
-    "frag": "headers fragment", "ipv6header": "headers fragment tcp", "mh": "mh", "quota": "udp tcp",
+    "frag": "headers fragment", "ipv6header": "headers fragment tcp", "mh": "mh", "quota": "udp tcp", "bpf": "udp tcp", "rt": "headers fragment", "statistic": "udp",
+    "connlabel": "udp", "connmark": "udp", "state": "udp tcp", "connbytes": "udp",
 }
-SKIPPED_WORDS = ("--bytecode", "UNREACHABLE", "BLACKHOLE", "THROW", "XRESOLVE", "--limit-iface")
+TRACKED = {"connlabel", "connmark", "state", "connbytes"}      # asked in mangle, where the packet has its connection
+SKIPPED_WORDS = ("UNREACHABLE", "BLACKHOLE", "THROW", "XRESOLVE", "--limit-iface", "random", "otherhost")
 PACKETS = 48
 
 
@@ -100,14 +102,16 @@ KINDS = {"tcp": tcp, "syn": lambda rng: tcp(rng, True), "udp": udp, "text": text
          "udplite": lambda rng: (136, ports(rng) + bytes(4 + rng.randrange(9))), "ends": udp,
          "mh": lambda rng: (135, bytes((rng.choice((59, 59, 59, 6)), 0, rng.choice((0, 1, 2, 3, 4, 5, 9, 255)), 0)) + bytes(rng.randrange(12)))}
 HEADERS = {0: (b"\1\4\0\0\0\0", b"\5\2\0\0\1\0", b"\x17\x04abcd", b"\0\1\1\0\1\0"), 60: (b"\1\4\0\0\0\0", b"\x95\4\0\0\0\0", b"\x0c\x04abcd", b"\0\0\0\0\0\0"),
-           43: (b"\0\0\0\0\0\0",)}
+           43: (b"\0\0\0\0\0\0", b"\0\5\0\0\0\0", b"\1\15\0\0\0\0", b"\0\7\0\0\0\1",
+                b"\0\1\0\0\0\0" + bytes(15) + b"\1", b"\0\2\0\0\0\0" + bytes(15) + b"\1" + b"\xfe\x80" + bytes(13) + b"\2")}
 
 
 def headers(rng, inner: tuple[int, bytes]) -> tuple[int, bytes]:
     """Extension headers in front of a segment, in the order RFC 8200 asks for, so that hosts on the way do not object."""
     number, data = inner
     for header in sorted(rng.sample((60, 43, 0), rng.randrange(4)), key=(60, 43, 0).index):
-        data = bytes((number, 0)) + rng.choice(HEADERS[header]) + data
+        body = rng.choice(HEADERS[header])
+        data = bytes((number, (len(body) + 2) // 8 - 1)) + body + data
         number = header
     return number, data
 
@@ -162,23 +166,25 @@ def test_counters_are_the_kernels(kernel, name, family):
     hits = 0
     for turn in range(4):
         chosen = rules if turn % 2 == 0 else rules[::-1]
-        text = "*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n" + "".join(f"-A PREROUTING {rule}\n" for rule in chosen) + "COMMIT\n"
+        table = "mangle" if name in TRACKED else "raw"
+        heads = "".join(f":{chain} ACCEPT [0:0]\n" for chain in CHAINS[table])
+        text = f"*{table}\n{heads}" + "".join(f"-A PREROUTING {rule}\n" for rule in chosen) + "COMMIT\n"
         steps = [Step(0, "client", packet(FILES[name].split(), family, rng)) for _ in range(PACKETS)]
         case = Case(family, text, steps, name)
-        theirs = kernel.run(case).counters["raw", "PREROUTING"]
-        ours = OurTwin().run(case).counters["raw", "PREROUTING"]
+        theirs = kernel.run(case).counters[table, "PREROUTING"]
+        ours = OurTwin().run(case).counters[table, "PREROUTING"]
         if ours != theirs:
-            pytest.fail(explain(kernel, case, chosen), pytrace=False)
+            pytest.fail(explain(kernel, case, chosen, table), pytrace=False)
         hits += sum(packets > 0 for packets, _ in theirs[:-1])
     assert hits >= len(rules) // 2, "rules should be met"
 
 
-def explain(kernel, case: Case, rules: list[str]) -> str:
+def explain(kernel, case: Case, rules: list[str], table: str) -> str:
     """The first packet, alone, for which the two differ, and at which rules."""
     for step in case.steps:
         single = Case(case.family, case.rules, [step], case.name)
-        theirs = kernel.run(single).counters["raw", "PREROUTING"]
-        ours = OurTwin().run(single).counters["raw", "PREROUTING"]
+        theirs = kernel.run(single).counters[table, "PREROUTING"]
+        ours = OurTwin().run(single).counters[table, "PREROUTING"]
         if ours != theirs:
             wrong = [f"  {rule}: kernel {a}, ours {b}" for rule, a, b in zip([*rules, "policy"], theirs, ours) if a != b]
             return build(step.packet, case.family).hex() + "\n" + "\n".join(wrong)

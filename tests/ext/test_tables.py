@@ -122,3 +122,70 @@ def test_recent_hop_count_of_own_packets(kernel):
     case = Case(IPV4, rules, steps)
     for chain in (("mangle", "OUTPUT"), ("mangle", "POSTROUTING")):
         compare(kernel, case, chain)
+
+
+# ---- hashlimit -------------------------------------------------------------------------------------------------------
+
+def rate(name: str, rest: str) -> str:
+    return f"-m hashlimit --hashlimit-name {name} {rest}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hashlimit_packets(kernel, family):
+    """A bucket per source: the burst, then one packet for each 500 ms; `above` is the rest."""
+    rules = raw(rate(f"up{family}", "--hashlimit-upto 2/s --hashlimit-burst 3 --hashlimit-mode srcip"),
+                rate(f"ab{family}", "--hashlimit-above 2/s --hashlimit-burst 3 --hashlimit-mode srcip"))
+    steps = [udp(src=src) for src in ("C0", "C1", "C0", "C0", "C0", "C1", "C0")] + [udp(0.6), udp(), udp(1.2), udp(), udp(), udp(3), udp(), udp(), udp()]
+    compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"), (11, 5))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("mode, masks", [("srcip", ""), ("dstip", ""), ("srcport", ""), ("dstport", ""), ("srcip,dstip,srcport,dstport", ""), ("srcip", "--hashlimit-srcmask {}"),
+                                         ("dstip", "--hashlimit-dstmask {}"), ("srcip,dstip", "--hashlimit-srcmask 0 --hashlimit-dstmask {}"), ("", "")])
+def test_hashlimit_modes(kernel, family, mode, masks):
+    """What shares a bucket: addresses, networks, ports; ports of protocols that have none are 0, an ESP SPI counts, ports that are cut off drop the packet."""
+    name = f"m{family}{mode}{len(masks)}".replace(",", "")
+    width = masks.format(31 if family == IPV4 else 127)
+    rules = raw(rate(name, f"--hashlimit-upto 1/min --hashlimit-burst 2 {width} " + (f"--hashlimit-mode {mode}" if mode else "")))
+    rng = random.Random(name)
+    steps = [udp(src=rng.choice(("C0", "C1", "C2")), dst=rng.choice(("S0", "S1", "S2")), sport=rng.choice((1, 2)), dport=rng.choice((1, 2)),
+                 proto=rng.choice(("udp", "udp", "udp", "icmp", "tcp", "89")), cut=rng.choice((-1, -1, -1, -1, 2)), name="echo-request") for _ in range(40)]
+    compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hashlimit_bytes(kernel, family):
+    """Bytes per second, in 16-byte chunks begun; a burst fills the bucket up so many times."""
+    rules = raw(rate(f"by{family}", "--hashlimit-upto 1kb/s --hashlimit-mode srcip"), rate(f"bu{family}", "--hashlimit-above 512b/s --hashlimit-burst 1kb --hashlimit-mode dstip"))
+    steps = [udp(length=length) for length in (500, 100, 700, 1, 20, 20, 400)] + [udp(0.6, length=500), udp(length=500), udp(2.1, length=900), udp(length=100), udp(length=1400)]
+    compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"))
+
+
+def test_hashlimit_rate_match(kernel):
+    """Counts for an interval instead of spending credits: over it once, the next interval is over too."""
+    rules = raw(rate("rm", "--hashlimit-upto 3/s --hashlimit-burst 2 --hashlimit-rate-match"),
+                rate("rb", "--hashlimit-above 100b/s --hashlimit-rate-match --hashlimit-mode srcip"),
+                rate("ri", "--hashlimit-above 4/s --hashlimit-burst 1 --hashlimit-rate-match --hashlimit-rate-interval 2 --hashlimit-mode srcip"))
+    steps = ([udp() for _ in range(8)] + [udp(1.1)] + [udp() for _ in range(2)] + [udp(1.2), udp(), udp(1.2)] + [udp() for _ in range(8)])
+    compare(kernel, Case(IPV4, rules, steps), ("raw", "PREROUTING"))
+
+
+def test_hashlimit_full_table_drops(kernel):
+    """The entry over --hashlimit-htable-max: packet dropped, nothing counts; expired ones go at the next clean-up."""
+    rules = raw(rate("full", "--hashlimit-upto 1/min --hashlimit-mode srcip --hashlimit-htable-size 2 --hashlimit-htable-max 3 "
+                             "--hashlimit-htable-expire 300 --hashlimit-htable-gcinterval 200"), "-p udp")
+    steps = [udp(src=f"C{n}") for n in (0, 1, 2, 3, 0, 4)] + [udp(0.7, src=f"C{n}") if n == 4 else udp(src=f"C{n}") for n in (4, 5, 6, 0)]
+    compare(kernel, Case(IPV4, rules, steps), ("raw", "PREROUTING"), (7, 7))
+
+
+def test_hashlimit_expired_entries_start_afresh(kernel):
+    """Spent, unused for its time and a clean-up: full again; used in between it lives on."""
+    rules = raw(rate("exp", "--hashlimit-upto 1/hour --hashlimit-burst 2 --hashlimit-mode srcip --hashlimit-htable-expire 400 --hashlimit-htable-gcinterval 100"))
+    steps = [udp(), udp(), udp(), udp(0.25), udp(0.25), udp(0.25), udp(0.7), udp()]
+    compare(kernel, Case(IPV4, rules, steps), ("raw", "PREROUTING"), (4,))
+
+
+def test_hashlimit_first_rule_makes_the_table(kernel):
+    """Two rules of one name share entries, which live by the first rule's rate; `above` is each rule's own."""
+    rules = raw(rate("one", "--hashlimit-upto 1/min --hashlimit-burst 2 --hashlimit-mode srcip"), rate("one", "--hashlimit-above 1000/s --hashlimit-burst 100 --hashlimit-mode dstip"))
+    compare(kernel, Case(IPV4, rules, [udp(src=src) for src in ("C0", "C0", "C1", "C0")]), ("raw", "PREROUTING"), (2, 2))

@@ -16,6 +16,7 @@ def said(rules: str, family: int = 2, head: str = HEAD) -> list[tuple[int, str]]
 
 
 DEAD = [
+    "-A INPUT -d 10.1.0.0/16 -p tcp -j DROP\n-A INPUT -s 1.2.3.4 -d 10.1.2.3 -p tcp --dport 80 -j ACCEPT\n",
     "-A INPUT -j DROP\n-A INPUT -p tcp -j ACCEPT\n",
     "-A INPUT -p tcp -j DROP\n-A INPUT -p tcp --dport 80 -j ACCEPT\n",
     "-A INPUT -p tcp --dport 80 -j ACCEPT\n-A INPUT -p tcp --dport 80 -j DROP\n",

@@ -1,0 +1,85 @@
+"""What does NAT cost?  MASQUERADE through the kernel, through a loop that only rewrites, and through nfqfw, in one run.
+
+Bulk TCP: iperf3, client to server.  CPU per packet: small UDP packets of answered flows, from a backlog, as bench/packets.py;
+each packet crosses PREROUTING and FORWARD, for translation of answers needs PREROUTING.  New connections: datagrams with a
+source port each, from a raw socket at full speed; how many per second the server gets until all are through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import struct
+import sys
+import time
+
+from bench.harness import PORT, Bench, Figure, ratio, report
+from bench.packets import cpu_per_packet
+from bench.subjects import NAT_CLIENT, NAT_SUBJECTS
+from bench.tcp_bulk import gigabits
+
+BACKLOG = 20_000                # packets; each waits twice
+CONNECTIONS = 30_000
+GIVE_UP_SECONDS = 20
+
+
+def openings(server: str, count: int) -> list[bytes]:
+    """UDP datagrams without a checksum from `count` source ports; the kernel fills in the IP header's."""
+    ends = socket.inet_aton(NAT_CLIENT) + socket.inet_aton(server)
+    return [struct.pack(">BBHHHBBH", 0x45, 0, 32, 0, 0, 64, 17, 0) + ends + struct.pack(">HHHH", 2000 + i, PORT, 12, 0) + b"open"
+            for i in range(count)]
+
+
+def connections_per_second(bench: Bench, name: str, count: int) -> tuple[float, int]:
+    """(new connections per second, how many never arrived)."""
+    server = bench.lab.server.address()
+    with bench.running(name), bench.lab.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        packets, to = openings(server, count), (server, 0)
+        raw.setsockopt(socket.SOL_SOCKET, 32, 64 << 20)         # SO_SNDBUFFORCE: queued packets stay charged to it
+        raw.sendto(packets[0][:20] + struct.pack(">HHHH", 999, PORT, 12, 0) + b"arp.", to)
+        time.sleep(0.2)
+        before, begun = bench.delivered(), time.monotonic()
+        for packet in packets:
+            raw.sendto(packet, to)
+        arrived, last = 0, time.monotonic()
+        while arrived < count and time.monotonic() < min(last + 0.5, begun + GIVE_UP_SECONDS):
+            now = bench.delivered() - before
+            if now > arrived:
+                arrived, last = now, time.monotonic()
+        return arrived / (last - begun), count - min(arrived, count)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3, help="of bulk TCP per run")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    bulk: dict[str, list[float]] = {name: [] for name in NAT_SUBJECTS}
+    cost: dict[str, list[float]] = {name: [] for name in NAT_SUBJECTS if name != "nat_kernel"}
+    fresh: dict[str, list[float]] = {name: [] for name in NAT_SUBJECTS}
+    lost: dict[str, int] = dict.fromkeys(NAT_SUBJECTS, 0)
+    with Bench() as bench:
+        for _ in range(options.runs):
+            for name in NAT_SUBJECTS:
+                bulk[name].append(gigabits(bench, name, options.seconds))
+                rate, missing = connections_per_second(bench, name, CONNECTIONS)
+                fresh[name].append(rate)
+                lost[name] += missing
+                if name in cost:
+                    cost[name].append(cpu_per_packet(bench, name, True, BACKLOG))
+    rows = [[subject.letter, subject.label, Figure.of(bulk[name]).text(), Figure.of(cost[name]).text() if name in cost else "-",
+             Figure.of(fresh[name]).text(0), str(lost[name])] for name, subject in NAT_SUBJECTS.items()]
+    checks = [
+        ("bulk TCP, nfqfw / bare loop (at least 0.9)", (r := ratio(bulk["nat_nfqfw"], bulk["nat_bare"])), r >= 0.9),
+        ("CPU per packet, nfqfw / bare loop (at most 1.6)", (r := ratio(cost["nat_nfqfw"], cost["nat_bare"])), r <= 1.6),
+        ("new connections per second, nfqfw / kernel (target 0.5)", (r := ratio(fresh["nat_nfqfw"], fresh["nat_kernel"])), r >= 0.5),
+        ("bulk TCP, nfqfw / kernel (reported)", ratio(bulk["nat_nfqfw"], bulk["nat_kernel"]), True),
+    ]
+    document = {"question": "nat", "runs": options.runs, "bulk_gbit": bulk, "cpu_us": cost, "connections_per_second": fresh, "lost": lost}
+    return report(f"MASQUERADE; median (range) of {options.runs} alternated runs", bench.machine,
+                  ["", "subject", "Gbit/s", "CPU µs per packet", "new connections/s", "lost"], rows, checks, document, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
