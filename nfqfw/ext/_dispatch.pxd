@@ -42,8 +42,8 @@ from nfqfw.ext.m_owner cimport OwnerInfo, m_owner
 from nfqfw.ext.m_physdev cimport PhysdevInfo, m_physdev
 from nfqfw.ext.m_pkttype cimport PkttypeInfo, m_pkttype
 from nfqfw.ext.m_quota cimport QuotaInfo, m_quota
-from nfqfw.ext.m_rt cimport RtInfo, m_rt6
 from nfqfw.ext.m_recent cimport RecentInfo, m_recent
+from nfqfw.ext.m_rt cimport RtInfo, m_rt6
 from nfqfw.ext.m_sctp cimport SctpInfo, m_sctp
 from nfqfw.ext.m_statistic cimport StatisticInfo, m_statistic
 from nfqfw.ext.m_string cimport StringInfo, m_string

@@ -29,7 +29,9 @@ cdef enum:
     CREDITS_PER_JIFFY = 549755813888        # 2^39: the largest power of two below 2^64 / (HZ * a day)
     BYTE_CREDITS_PER_JIFFY = 16777216       # 2^24: the same of 2^32 / HZ
     BYTE_CREDITS = 4194304000               # a full bucket of bytes: 250 jiffies
-    PROTO_AH, PROTO_ESP, NO_NEXT = 51, 50, 59
+    PROTO_ESP = 50
+    PROTO_AH = 51
+    NO_NEXT = 59
 
 
 cdef struct HashlimitConfig:    # "<6QII4Q": NamedTable.own
