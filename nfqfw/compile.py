@@ -160,6 +160,12 @@ class Compiler:
         if Unevaluated in map(type, tests) or type(target) is Unevaluated:
             self.errors.extend(RuleError(part.reason, rule.span) for part in (*tests, target) if isinstance(part, Unevaluated))
             return
+        unknown = [test.op for test in tests if test.op not in OPCODES]
+        if isinstance(target, Action) and target.op not in ACTION_CODES:
+            unknown.append(target.op)
+        if unknown:                                  # lowered, but the matcher of this build has no such opcode
+            self.errors.extend(RuleError(f"not evaluated yet: {op}", rule.span) for op in unknown)
+            return
         if features:
             self.features[family] |= features
         first = len(self.test_match)

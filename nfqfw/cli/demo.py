@@ -1,7 +1,9 @@
 """nfqfw demo: arguments, and the report for people or machines.  The demo itself is nfqfw/demo/."""
 
 import json
+import os
 import re
+import shutil
 import sys
 
 import click
@@ -102,16 +104,21 @@ def comment_last(rule: str) -> str:
 
 
 def next_steps(result) -> str:
+    """Commands that work as they stand: with the program and the ruleset as they can be reached from here."""
     from nfqfw.demo.show import ruleset
-    path = ruleset(4)
-    lines = ["", "What to try next:",
-             f"  nfqfw check {path}          the ruleset of this demo; edit a copy",
-             f"  nfqfw trace {path} tcp 10.0.1.2 10.0.2.2:22 --in eth0 --out eth1",
-             "                                   which rule drops this packet, and why; needs no root",
-             "  nfqfw replay RULES.v4 FILE.pcap --trace    the same for a capture",
-             "  nfqfw run RULES.v4               filter this namespace by your own file (on SSH: first in another namespace)"]
+    program = "nfqfw" if shutil.which("nfqfw") else shortest(sys.argv[0])
+    path = shortest(str(ruleset(4)))
+    rows = [(f"{program} trace {path} tcp 10.0.1.2 10.0.2.2:22 --in eth0 --out eth1", "why is this packet dropped? needs no root"),
+            (f"{program} check {path}", "the demo's ruleset; edit a copy, and see what check says"),
+            (f"{program} replay RULES.v4 FILE.pcap --trace", "the same questions to a capture"),
+            (f"{program} run RULES.v4", "filter this namespace (reached over the network? try it in another one first)")]
     if result.namespaces:
-        lines += [f"  ip netns exec {result.namespaces[1]} nfqfw run {path} &      nfqfw again, in the kept firewall",
-                  f"  ip netns exec {result.namespaces[0]} ping -c 1 10.0.2.2",
-                  "  ip netns del NAME            for each of " + " ".join(result.namespaces)]
-    return "\n".join(lines)
+        rows += [(f"ip netns exec {result.namespaces[1]} {program} run {path} &", "nfqfw again, in the kept firewall"),
+                 (f"ip netns exec {result.namespaces[0]} ping -c 1 10.0.2.2", "from the kept client"),
+                 ("ip netns del NAME", "for each of " + " ".join(result.namespaces))]
+    return "\nWhat to try next:\n" + "\n".join(f"  {command}\n      {what}" for command, what in rows)
+
+
+def shortest(path: str) -> str:
+    """The path, or the path from here if that is shorter."""
+    return min(os.path.relpath(path), path, key=len)

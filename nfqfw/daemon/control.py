@@ -18,9 +18,9 @@ class Control:
         self.store = LiveStore(evaluator, compile_rulesets)
 
     def commit(self, *rulesets: Ruleset) -> None:
-        """Put checked rulesets in force."""
+        """Put checked rulesets in force.  RuleErrors, NfqfwError, OSError."""
         with self.store.transaction(True):
-            self.store.commit({ruleset.family: ruleset for ruleset in rulesets})
+            self.store.put({ruleset.family: ruleset for ruleset in rulesets})
 
     def applet(self, session: Session, head: dict) -> int:
         """Run the command of one client; its exit code."""

@@ -119,12 +119,16 @@ class LiveEvaluator:
             worker.stop()
         self.originals.clear()
 
-    def check(self) -> None:
-        """Regular upkeep.  Raises what ended a queue thread that nobody stopped: its packets are dropped, and the daemon must say so."""
+    def check(self) -> BaseException | None:
+        """Regular upkeep.  Returns what ended a queue thread that nobody stopped, once.
+
+        The diversion stays then: the queue fills up and the kernel drops, fail closed (design.md must 6).
+        """
         self.originals.sweep(self.flows.table)
-        if self.worker is not None and self.worker.failure is not None and self.failure is None:
-            self.failure = self.worker.failure
-            raise self.failure
+        if self.worker is None or self.worker.failure is self.failure:
+            return None
+        self.failure = self.worker.failure
+        return self.failure
 
     # ---- from other threads ---------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from nfqfw.daemon.ledger import Count, Ledger
+from nfqfw.errors import OTHER_PROBLEM, RESOURCE_PROBLEM, NfqfwError, RuleError, RuleErrors
 from nfqfw.rules.model import Chain, PolicyCount, Ruleset, Table
 
 FAMILIES = (2, 10)
@@ -55,7 +56,16 @@ class LiveStore:
         return with_counts(self.rulesets[family], self.counts())
 
     def commit(self, changed: Mapping[int, Ruleset], counted: bool = False) -> dict[int, Ruleset]:
-        """Put these rulesets in force, all at once.  RuleErrors or NfqfwError: nothing has changed."""
+        """Put these rulesets in force, all at once.  NfqfwError: nothing has changed."""
+        try:
+            return self.put(changed, counted)
+        except RuleErrors as errors:                    # not a mistake in the command's text: the tool's hint would mislead
+            raise NfqfwError("\n".join(map(place_and_reason, errors)), code=OTHER_PROBLEM) from None
+        except OSError as error:
+            raise NfqfwError(f"{error.filename or 'nfqfw'}: {error.strerror or error}", code=RESOURCE_PROBLEM) from None
+
+    def put(self, changed: Mapping[int, Ruleset], counted: bool = False) -> dict[int, Ruleset]:
+        """The same, for rules that were not given by a command; RuleErrors keep their places."""
         before = self.rulesets
         wanted = {**before, **changed}
         program = self.compile([ruleset for ruleset in wanted.values() if not ruleset.is_empty()], self.generation + 1)
@@ -72,6 +82,11 @@ class LiveStore:
     def counts(self) -> dict[int, Count]:
         """(packets, bytes) of every Rule and PolicyCount in force, by its id()."""
         return self.ledger.by_owner(self.evaluator.counters())
+
+
+def place_and_reason(error: RuleError) -> str:
+    """file:line: reason, or the reason alone for a rule that was given on a command line."""
+    return f"{error.span.file}:{error.span.line}: {error.message}" if error.span and error.span.file else error.message
 
 
 def unchanged(before: Mapping[int, Ruleset], wanted: Mapping[int, Ruleset]) -> frozenset[tuple[int, str]]:

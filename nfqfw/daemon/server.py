@@ -19,6 +19,8 @@ from collections.abc import Callable
 from nfqfw import limits
 from nfqfw.daemon import wire
 
+HANG_UP_SECONDS, HANG_UP_READS = 0.5, 64        # how long, and how many times 64 KiB, a client that we are done with is read
+
 Handler = Callable[["Session", dict], int]
 
 
@@ -144,8 +146,9 @@ class Server:
                 if not wire.trusted(uid):
                     self.rejected += 1
                     wire.send(sock, {"error": f"user {uid} may not change this firewall"})
-                    return
-                self.request(Session(sock, pid, uid))
+                else:
+                    self.request(Session(sock, pid, uid))
+                hang_up(sock)
         except (Disconnected, OSError):
             pass
         finally:
@@ -192,6 +195,16 @@ class Server:
                 os.rmdir(self.directory)
             except OSError:
                 pass                                    # a log file stays, or a new daemon is already there
+
+
+def hang_up(sock: socket.socket) -> None:
+    """End what we say, and read a little of what is still coming: closing with unread bytes makes the kernel throw away our
+    last message with ECONNRESET at the other end."""
+    sock.shutdown(socket.SHUT_WR)
+    sock.settimeout(HANG_UP_SECONDS)
+    for _ in range(HANG_UP_READS):
+        if not sock.recv(1 << 16):
+            return
 
 
 def same_file(fd: int, path: str) -> bool:

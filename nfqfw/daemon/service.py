@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -105,11 +106,21 @@ class Daemon:
         """Until somebody wants the end, or an autostarted daemon has seen twice that nobody needs it."""
         unused = 0
         while not self.wanted_end.wait(limits.IDLE_CHECK_SECONDS):
-            self.evaluator.check()
+            self.upkeep()
             if self.options.autostarted:
                 unused = 0 if netns_in_use(frozenset((os.getpid(),))) else unused + 1
                 if unused == 2:
                     return
+
+    def upkeep(self) -> None:
+        """The evaluator's regular work.  Whatever goes wrong there, the daemon stays: its end would let everything pass."""
+        try:
+            failure = self.evaluator.check()
+        except Exception:
+            self.log(traceback.format_exc())
+            return
+        if failure is not None:
+            self.log(f"nfqfw: a queue thread has ended, its packets are dropped until nfqfw is started again: {failure!r}")
 
     def on_signals(self) -> None:
         """SIGINT and SIGTERM end the daemon in order; a second one ends it at once (Python's own handler)."""

@@ -1,11 +1,14 @@
-"""match set: a set of the kernel's ipset.  nfqfw has none yet, so every name is unknown, as to the tool without sets."""
+"""match set: a set of the kernel's ipset."""
 
 from __future__ import annotations
 
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Opt, match
+from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.setflags import read_name_and_flags, set_text
 
 COMPARISONS = ("packets-eq", "packets-lt", "packets-gt", "bytes-eq", "bytes-lt", "bytes-gt")
+FLAGS = ("return-nomatch", "update-counters", "update-subcounters")
 
 
 @match("set",
@@ -15,10 +18,26 @@ COMPARISONS = ("packets-eq", "packets-lt", "packets-gt", "bytes-eq", "bytes-lt",
        *(Opt(name, "u64", invert=name.endswith("eq"), metavar="value", help="compare a counter of the element") for name in COMPARISONS))
 class Set:
     def read_set(self, draft, opt, text, env):
-        flags = draft.more()
-        if flags is None or flags.startswith(("-", "!")):
-            raise RuleError("--match-set requires two args.")
-        raise RuleError(f"Set {text} doesn't exist.\n")
+        draft.values["set"] = read_name_and_flags(draft, opt, text, env)
 
     def final(self, draft, env):
-        raise RuleError("You must specify `--match-set' with proper arguments")
+        if "set" not in draft.values:
+            raise RuleError("You must specify `--match-set' with proper arguments")
+
+    def words(self, use, dash: str) -> str:
+        out = f"{' !' if 'set' in use.inverted else ''} {dash}match-set {set_text(use.values['set'])}"
+        for name in FLAGS + COMPARISONS:
+            key = name.replace("-", "_")
+            if key in use.values:
+                value = "" if use.values[key] is True else f" {use.values[key]}"
+                out += f"{' !' if key in use.inverted else ''} {dash}{name}{value}"
+        return out
+
+    def save(self, use):
+        return self.words(use, "--")
+
+    def show(self, use, numeric, resolver):
+        return self.words(use, "").lstrip()
+
+    def lower(self, use, rule):
+        return Unevaluated("not evaluated yet: match set")

@@ -11,6 +11,7 @@ import re
 from contextlib import contextmanager
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
+from nfqfw.ext.names import FileResolver
 from nfqfw.ext.registry import STANDARD_TARGETS
 from nfqfw.limits import CHAIN_NAME_BYTES, RESTORE_LINE_BYTES
 from nfqfw.rules import lexer
@@ -19,6 +20,7 @@ from nfqfw.rules.edit import Editor
 from nfqfw.rules.grammar import DEFAULT_RESOLVER, Command, Parser, make_rules
 from nfqfw.rules.model import BUILTIN_CHAINS, Ruleset, Table
 
+FILE_RESOLVER = FileResolver()
 COUNTED = re.compile(r"\[(\d+):(\d+)\] *(?=-A )", re.ASCII)
 COUNTS = re.compile(r"\[(\d+):(\d+)\]\Z")
 
@@ -294,7 +296,7 @@ def place(error: RuleError, words: list, start: int, text: str) -> None:
     error.span = Span("", 0, column, length, text.rstrip("\n"))
 
 
-def load(text: str, name: str = "", family: int = 2, counters: bool = True, resolver=DEFAULT_RESOLVER) -> Ruleset:
+def load(text: str, name: str = "", family: int = 2, counters: bool = True, resolver=FILE_RESOLVER) -> Ruleset:
     """A ruleset from iptables-save text.  Raises RuleErrors with every mistake.
 
     Tables keep the order of the text.  Counts in the text are taken over unless `counters` is off; where a line has none, they

@@ -11,12 +11,13 @@ for printing only and must not be committed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from nfqfw.errors import NfqfwError
+from nfqfw.errors import NfqfwError, RuleErrors
 from nfqfw.rules.model import Ruleset
 
 
@@ -72,6 +73,10 @@ class FileStore(MemoryStore):
         try:
             lock = os.open(self.paths[2] + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            if not write and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                self.loaded.clear()
+                yield                               # a place we may only read: files are replaced whole, so any moment is good
+                return
             raise NfqfwError(f"{self.paths[2]}.lock: {error.strerror}", "check the directory that NFQFW_STATE names") from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
@@ -97,7 +102,10 @@ class FileStore(MemoryStore):
             return Ruleset(family)
         except OSError as error:
             raise NfqfwError(f"{self.paths[family]}: {error.strerror}") from None
-        return load(text, self.paths[family], family)
+        try:
+            return load(text, self.paths[family], family)
+        except RuleErrors as errors:                    # mistakes of the file, not of the command at hand
+            raise NfqfwError(str(errors)) from None
 
     def commit(self, changed: dict[int, Ruleset], counted: bool = False) -> dict[int, Ruleset]:
         old = {family: self.ruleset(family) for family in changed}

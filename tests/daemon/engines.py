@@ -13,6 +13,7 @@ class CountingEvaluator:
         self.loads = 0
         self.refuse = None                              # an exception that the next load raises
         self.stopped = False
+        self.failure = None                             # what `check` tells once
 
     def load(self, program, kept):
         if self.refuse is not None:
@@ -39,7 +40,8 @@ class CountingEvaluator:
         self.stopped = True
 
     def check(self):
-        pass
+        failure, self.failure = self.failure, None
+        return failure
 
     def stats(self):
         return {}
@@ -48,7 +50,7 @@ class CountingEvaluator:
         return []
 
     def status(self):
-        return {"hooks": [], "queues": [], "transport": "none", "transport_totals": {}, "failure": None}
+        return {"hooks": [], "queues": [], "transport": "none", "transport_totals": {}, "failure": None, "connections": 0}
 
 
 REFUSAL = NfqfwError("a queue thread did not finish its batch")

@@ -138,3 +138,15 @@ def test_signal_ends_it_in_order(namespace, number):
     assert wait_until(lambda: not is_alive(pid), 10)
     namespace.run(*PING)
     assert namespace.daemon_pid() is None
+
+
+def test_rule_that_this_build_cannot_evaluate_is_refused_live(namespace, tmp_path):
+    """NFQUEUE's kernel-only neighbours, TPROXY and policy, can never be evaluated here: named with file and line, old rules stay."""
+    namespace.nfqfw("iptables", "-A", "INPUT", "-s", "10.9.9.9", "-j", "DROP")
+    said = namespace.nfqfw("iptables", "-A", "INPUT", "-m", "policy", "--dir", "in", "--pol", "ipsec", "-j", "ACCEPT", code=1)
+    assert said.startswith("iptables: not possible") and "Try" not in said
+    rules = tmp_path / "rules.v4"
+    rules.write_text(RULES.replace("-p icmp -j DROP", "-m policy --dir in --pol ipsec -j DROP"))
+    assert f"{rules}:5: not possible" in namespace.nfqfw("iptables-restore", str(rules), code=1)
+    assert namespace.nfqfw("iptables", "-S", "INPUT") == "-P INPUT ACCEPT\n-A INPUT -s 10.9.9.9/32 -j DROP\n"
+    namespace.nfqfw("iptables-restore", str(rules), NFQFW_STATE=str(tmp_path / "state"))

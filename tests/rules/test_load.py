@@ -56,6 +56,14 @@ def test_unterminated_quote_and_control_characters_are_refused():
             load(f"*filter\n{line}\nCOMMIT\n", "f", 2)
 
 
+@pytest.mark.parametrize("rule", ["-m set --match-set foo src", "-m set ! --match-set foo src,dst --return-nomatch ! --update-counters --packets-gt 5",
+                                  "-j SET --add-set foo src --exist --timeout 60", "-j SET --del-set foo src,dst", "-j SET --map-set foo src --map-mark"])
+def test_sets_load_from_files(rule):
+    """A file is checked apart from any host, so names of sets are taken on trust; a command line asks for them (errors.txt)."""
+    text = f"*filter\n-A INPUT {rule}\nCOMMIT\n"
+    assert f"-A INPUT {rule}\n" in save(load(text, "f", 2))
+
+
 def test_a_thousand_chains_deep():
     chains = "".join(f":c{i} - [0:0]\n" for i in range(1000))
     jumps = "".join(f"-A c{i} -j c{i + 1}\n" for i in range(999))
