@@ -121,6 +121,8 @@ cdef struct ConnRecord:         # what a listing line or an event needs; conntra
     uint16_t helper
     uint16_t pad2
     uint32_t vtag[2]            # SCTP: verification tags
+    uint32_t secmark            # label of ext/labels.py, 0 = none
+    uint32_t pad3
     ConnHot hot
     ConnAddr6 addr6
     ConnAcct acct

@@ -829,7 +829,7 @@ cdef class ConntrackTable:
             c.state = state
         if labels_add or labels_del:
             labels_of(&t.table, i)
-            bits = (t.table.labels[i].bits[0] | t.table.labels[i].bits[1] << 64) & ~labels_del | labels_add
+            bits = (t.table.labels[i].bits[0] | <object>t.table.labels[i].bits[1] << 64) & ~labels_del | labels_add
             t.table.labels[i].bits[0] = bits & 0xffffffffffffffff
             t.table.labels[i].bits[1] = bits >> 64
         if zero and c.flags & CONN_ACCT:

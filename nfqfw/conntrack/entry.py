@@ -8,9 +8,10 @@ import struct
 from dataclasses import dataclass, field
 
 from nfqfw.conntrack import sctp, tcp
+from nfqfw.ext.labels import context_of
 
 RECORD = struct.Struct(
-    "<IHHQIIQQIIIHHII"          # size kind pad wall timeout portid start stop number master use helper pad vtag[2]
+    "<IHHQIIQQIIIHHIIII"        # size kind pad wall timeout portid start stop number master use helper pad vtag[2] secmark pad
     "IIIIBBBBHH4s4s4s4sHHHHIIII"    # ConnHot
     "16s16s16s16sQQQQQQ"        # ConnAddr6 src[2] dst[2], packets[2] bytes[2], labels[2]
 )
@@ -51,6 +52,7 @@ class Entry:
     acct: bool = False
     labels: int = 0             # 128 bits
     helper: str = ""
+    secctx: str = ""            # security context, as SECMARK names it
     use: int = 1
     master: int = 0
     start_ns: int = 0
@@ -74,7 +76,7 @@ class Entry:
 
     @classmethod
     def unpack(cls, record: bytes) -> "Entry":
-        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, _, vtag0, vtag1,
+        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, _, vtag0, vtag1, secmark, _,
          _, _, status, mark, family, proto, state, flags, zone0, zone1, src0, src1, dst0, dst1,
          sport0, sport1, dport0, dport1, ident, _, _, _,
          src60, src61, dst60, dst61, packets0, packets1, bytes0, bytes1, labels0, labels1) = RECORD.unpack(record[:RECORD.size])
@@ -83,7 +85,7 @@ class Entry:
             number=number, id=ident, family=family, proto=proto, status=status, timeout=timeout, state=state, mark=mark,
             original=Side(address(src0 if four else src60), address(dst0 if four else dst60), sport0, dport0, zone0, packets0, bytes0),
             reply=Side(address(src1 if four else src61), address(dst1 if four else dst61), sport1, dport1, zone1, packets1, bytes1),
-            acct=bool(flags & FLAG_ACCT), labels=labels0 | labels1 << 64, use=use, master=master, start_ns=start, stop_ns=stop,
+            acct=bool(flags & FLAG_ACCT), labels=labels0 | labels1 << 64, secctx=context_of(secmark), use=use, master=master, start_ns=start, stop_ns=stop,
             kind=KINDS.get(kind), wall_ns=wall, portid=portid, flags=flags, extra={"vtag": (vtag0, vtag1)} if proto == 132 else {},
         )
 

@@ -50,6 +50,7 @@ cdef inline void fill_record(Conntrack* t, uint32_t i, uint16_t kind, ConnRecord
     r.master = t.table.cold[i].master
     r.use = 1 + t.table.cold[i].use
     r.helper = t.table.cold[i].helper
+    r.secmark = t.table.cold[i].secmark
     r.hot = c[0]
     if c.family != 2:
         r.addr6 = t.table.addr6[i]

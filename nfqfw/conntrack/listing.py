@@ -78,7 +78,7 @@ def line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> str:
     return (
         (f"{FAMILIES[entry.family]:<8} {entry.family} " if "extended" in output else "")
         + f"{name(entry.proto):<8} {entry.proto} {entry.timeout} {state}" + middle(entry)
-        + ("" if event and not entry.mark else f" mark={entry.mark}")
+        + ("" if event and not entry.mark else f" mark={entry.mark}") + label(entry)
         + (f" zone={zone}" if zone else "") + times(entry, now_ns, output)
         + (f" helper={entry.helper}" if entry.helper else "")
         + ("" if event else f" use={entry.use}")
@@ -86,6 +86,10 @@ def line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> str:
         + (f" labels={label_text(entry.labels)}" if "labels" in output and entry.labels else "")
         + (f" [USERSPACE] portid={entry.portid}" if event and entry.portid else "")
     )
+
+
+def label(entry: Entry) -> str:
+    return f" secctx={entry.secctx}" if entry.secctx else ""
 
 
 def label_text(labels: int) -> str:
@@ -113,7 +117,7 @@ def proc_line(entry: Entry, now_ns: int) -> str:
     one_way = entry.original.zone != entry.reply.zone
     return (
         f"{FAMILIES[entry.family]:<8} {entry.family} {name(entry.proto):<8} {entry.proto} {entry.timeout} {state}"
-        + middle(entry, full_address) + f" mark={entry.mark}" + ("" if one_way else f" zone={common_zone(entry)}")
+        + middle(entry, full_address) + f" mark={entry.mark}" + label(entry) + ("" if one_way else f" zone={common_zone(entry)}")
         + times(entry, now_ns, frozenset()) + f" use={entry.use + 1}"
     )
 

@@ -44,6 +44,7 @@ class LiveEvaluator:
         self.named = NamedTables()                      # lists of recent and hashlimit: they survive reloads
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
+        self.labels_told = False
         self.lock = threading.Lock()                    # of self.host and self.worker against host changes
 
     # ---- what LiveStore needs -------------------------------------------------------------------------------------------
@@ -72,6 +73,7 @@ class LiveEvaluator:
                 loaded.inherit_tables(self.loaded, table_places(self.program, program, kept))
             self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
         self.named.keep(program.named)
+        self.tell_labels()
         old, self.loaded, self.program = self.loaded, loaded, program
         return old.counters_list() if old is not None else []
 
@@ -153,6 +155,14 @@ class LiveEvaluator:
                 continue
             for kind, lines in self.reporters[number].feed(record):
                 self.on_lines(kind, lines)
+
+    def tell_labels(self) -> None:
+        """Say once what SECMARK cannot do here: its labels are on our packets and connections only."""
+        from nfqfw.ext.labels import CONTEXTS
+
+        if CONTEXTS and not self.labels_told:
+            self.labels_told = True
+            self.on_lines("log", ["nfqfw: SECMARK: the label stays inside nfqfw, a queue cannot carry it to the kernel"])
 
     def announce(self, program) -> None:
         """Let the reporters know the Program before a record can name its rules."""

@@ -7,7 +7,6 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import KernelRefusal, Opt, match
 from nfqfw.ext.lowering import Test
-from nfqfw.ext.names import unsigned
 
 SCALE = 10_000                      # the kernel's unit: ten-thousandths of a second per packet
 UNITS = (("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400))

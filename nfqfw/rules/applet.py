@@ -337,7 +337,7 @@ def restore_text(call: Call, text: str, options: restore.Options, path: str) -> 
         restorer.note = call.out.append
         number = 0
         try:
-            with restore.collector_paused():
+            with restore.collector_paused(len(text)):
                 for number, line in enumerate(lines_of(text), 1):
                     commits = len(restorer.committed)
                     restorer.feed(line, number)

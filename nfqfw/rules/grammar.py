@@ -30,7 +30,7 @@ class Command:
 
     __slots__ = ("command", "chain", "number", "argument", "table", "given", "at", "inverted", "sources", "destinations",
                  "in_interface", "out_interface", "protocol", "protocol_text", "matches", "target", "jump", "goto",
-                 "packets", "bytes", "verbose", "zero", "zero_number", "help", "version", "skip", "warnings", "listed")
+                 "packets", "bytes", "verbose", "zero", "zero_number", "help", "version", "skip", "warnings")
 
     def __init__(self, table: str):
         self.command = ""                   # letter, "" = none
@@ -60,7 +60,6 @@ class Command:
         self.version = False
         self.skip = False                   # -4 or -6 of the other family inside restore
         self.warnings: list[str] = []       # for standard error
-        self.listed = None                  # finished rules
 
 
 class Parser:

@@ -307,7 +307,7 @@ def load(text: str, name: str = "", family: int = 2, counters: bool = True, reso
     errors: list[RuleError] = []
     lines = text.split("\n")
     last = len(lines)
-    with collector_paused():
+    with collector_paused(len(text)):
         for number, line in enumerate(lines, 1):
             if number == last and line == "":
                 break
@@ -323,16 +323,24 @@ def load(text: str, name: str = "", family: int = 2, counters: bool = True, reso
     return Ruleset(family, {table: restorer.current(table) for table in order})
 
 
+MANY_CHARACTERS = 1 << 20            # of text, from which on its rules are taken out of the collector's sight
+
+
 @contextmanager
-def collector_paused():
+def collector_paused(size: int):
     """No cyclic garbage collection meanwhile: a ruleset is made of long-lived objects without cycles, and each pass over
-    the growing heap costs as much as reading the rules."""
+    the growing heap costs as much as reading the rules.  After a large text (`size` characters) what is alive is frozen: later
+    passes do not look at it; it still goes when nothing refers to it."""
     enabled = gc.isenabled()
+    if enabled and size >= MANY_CHARACTERS:
+        gc.collect()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if size >= MANY_CHARACTERS:
+                gc.freeze()
             gc.enable()
 
 

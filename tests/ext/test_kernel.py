@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(twin.missing()), reason
 
 # what is asked of which kinds of packets
 FILES = {
-    "tcp": "tcp", "udp": "udp", "icmp": "icmp", "icmp6": "icmp", "multiport": "tcp udp sctp dccp udplite", "length": "tcp udp", "iprange": "tcp udp icmp",
+    "tcp": "tcp", "udp": "udp", "icmp": "icmp", "icmp6": "icmp", "multiport": "tcp udp sctp dccp udplite", "length": "tcp udp",
+    "iprange": "tcp udp icmp",
     "string": "text", "tcpmss": "syn tcp", "addrtype": "ends", "esp": "spi", "ah": "spi", "ipcomp": "spi", "dccp": "dccp", "sctp": "sctp",
     "u32": "tcp udp text", "ttl": "udp", "hl": "udp", "tos": "udp", "dscp": "udp", "ecn": "tcp udp", "dst": "headers", "hbh": "headers",
     "frag": "headers fragment", "ipv6header": "headers fragment tcp", "mh": "mh", "quota": "udp tcp", "bpf": "udp tcp", "rt": "headers fragment", "statistic": "udp",
@@ -64,7 +65,8 @@ def udp(rng):
 
 
 def text(rng):
-    words = rng.choice((b"GET /index.html", b"x", b"TCab ", b"tcAB ", b"jk", b"abc", b"a|b", b"ab c", b"\xde\xad", b"a\0b|c", b"\xc3\xa9", b"xxxx", b"a\tb", b"a\"b\\c", b""))
+    words = rng.choice((b"GET /index.html", b"x", b"TCab ", b"tcAB ", b"jk", b"abc", b"a|b", b"ab c", b"\xde\xad", b"a\0b|c", b"\xc3\xa9",
+                        b"xxxx", b"a\tb", b"a\"b\\c", b""))
     return 17, ports(rng) + struct.pack(">HH", 8, 0) + bytes(rng.randrange(50)) + words + bytes(rng.randrange(40))
 
 
@@ -94,7 +96,8 @@ def sctp(rng):
     out = ports(rng) + struct.pack(">II", 7, 0)
     for _ in range(rng.randrange(4)):
         length = rng.choice((4, 4, 8, 5, 0 if rng.random() < 0.2 else 12))
-        out += struct.pack(">BBH", rng.choice((0, 1, 2, 3, 6, 14, 64, 130, 193)), rng.choice((0, 1, 3, 4, 8, 255)), length) + bytes(-(-length // 4) * 4 - 4 if length else 0)
+        out += struct.pack(">BBH", rng.choice((0, 1, 2, 3, 6, 14, 64, 130, 193)), rng.choice((0, 1, 3, 4, 8, 255)), length)
+        out += bytes(-(-length // 4) * 4 - 4 if length else 0)
     return 132, out
 
 
@@ -132,8 +135,8 @@ def packet(kinds: list[str], family: int, rng: random.Random) -> Packet:
     else:
         number, data = transport(kind, rng)
     ends = ("C0", "C1", "S0", "N")
-    frame = Packet(src=rng.choice(("C0", "C1", "C5")), dst=rng.choice((*ends, "R1", "R2", "B1") if kind == "ends" else ends[2:]), ttl=rng.choice((64, 5, 7, 9, 255)),
-                   tos=rng.choice((0, 0x10, 0x1F, 2, 3, 0xB8, 0xFF, 1)))
+    frame = Packet(src=rng.choice(("C0", "C1", "C5")), dst=rng.choice((*ends, "R1", "R2", "B1") if kind == "ends" else ends[2:]),
+                   ttl=rng.choice((64, 5, 7, 9, 255)), tos=rng.choice((0, 0x10, 0x1F, 2, 3, 0xB8, 0xFF, 1)))
     if family == IPV4:
         word = rng.choice((0, 0, 0, 0x4000, 0x2000, 1, 2, 0x2001)) if rng.random() < 0.3 else 0
         return Packet(proto="raw", raw=ip4_header(frame, number, len(data), 1 + rng.randrange(60000), word) + data)

@@ -10,7 +10,7 @@ from nfqfw.errors import RuleError
 from nfqfw.rules import lexer
 from nfqfw.rules._scan import Scanner
 from nfqfw.rules.grammar import DEFAULT_RESOLVER, Parser, make_rules
-from nfqfw.rules.model import Ruleset, Table
+from nfqfw.rules.model import Table
 from tests.rules import gen
 
 CHAINS = ("u0", "u1", "u2", "u3", "u4", "u5")
