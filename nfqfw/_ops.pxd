@@ -55,6 +55,7 @@ cdef enum Op:
     OP_RT6
     OP_RECENT
     OP_HASHLIMIT
+    OP_CONNLIMIT
     OP_COUNT
 
 

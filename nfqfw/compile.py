@@ -173,6 +173,8 @@ class Compiler:
         for test, number in zip(tests, numbers):
             op, info, _, flag, state, _, named = test
             if named is not None:
+                if table in named.refused_in:
+                    self.errors.append(RuleError(f"not evaluated yet: match {named.kind} in table {table}", rule.span))
                 info = struct.pack("<I", self.number_named(named)) + info[4:]
             invariant &= flag
             self.tests += TEST_ROW.pack(OPCODES[op], flag, self.intern(info), self.keep(state) if state else NONE, number)

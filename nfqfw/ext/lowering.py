@@ -40,6 +40,7 @@ class Named(NamedTuple):
     name: str
     family: int
     config: bytes
+    refused_in: tuple[str, ...] = ()    # tables where this build cannot evaluate the match
 
 
 class Test(NamedTuple):

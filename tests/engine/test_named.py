@@ -1,8 +1,11 @@
 """Named tables across reloads, and the arithmetic of matches that remember, on an engine whose clock we set."""
 
+import pytest
+
 from nfqfw._engine import LoadedProgram
 from nfqfw._registry import NamedTables
 from nfqfw.compile import compile_rulesets
+from nfqfw.errors import RuleErrors
 from nfqfw.ext.m_hashlimit import bucket, byte_cost, bytes_of, jiffies, prefix_mask
 from nfqfw.ext.m_recent import ring
 from nfqfw.packets import ACCEPT
@@ -66,8 +69,7 @@ def test_a_longer_ring_empties_the_list():
 
 
 def test_one_list_for_both_families_and_one_table_per_family():
-    from nfqfw.ext.lowering import IPV4
-    v4 = load(rules("-m recent --set --name x", "-m hashlimit --hashlimit-name x --hashlimit-upto 1/s"), "v4", IPV4)
+    v4 = load(rules("-m recent --set --name x", "-m hashlimit --hashlimit-name x --hashlimit-upto 1/s"), "v4", 2)
     v6 = load(rules("-m recent --set --name x", "-m hashlimit --hashlimit-name x --hashlimit-upto 1/s"), "v6", 10)
     assert [use.key for use in compile_rulesets([v4, v6]).named] == [("recent", "x", 0), ("hashlimit", "x", 2), ("hashlimit", "x", 10)]
 
@@ -93,3 +95,58 @@ def test_hashlimit_arithmetic():
     assert bucket({"rate": 62_500, "burst": 5, "rate_match": True}) == (0, 0, 21, 16)
     assert [jiffies(ms) for ms in (1, 4, 5, 1000, 0x80000000)] == [1, 1, 2, 250, 1 << 61]
     assert prefix_mask(20, 32).hex() == "fffff000" + "00" * 12 and prefix_mask(0, 128) == bytes(16)
+
+
+def test_connlimit_starts_empty_at_a_commit_of_its_table():
+    """Two connections live; the rule that is new in its table has seen only those whose packets came since (spec/iptables.md 4.5)."""
+    text = rules("-m connlimit --connlimit-above 1")
+    fw = Reloading(text)
+    for port in (1, 2):
+        fw.forward(udp(sport=port))
+    assert fw.hits() == [1]
+    fw.reload(text)
+    fw.forward(udp(sport=1))
+    assert fw.hits() == [0]
+    fw.forward(udp(sport=2))
+    assert fw.hits() == [1]
+
+
+def test_connlimit_goes_on_through_a_commit_of_another_table():
+    """The daemon hands private tables of the kept tables' rules over; a rule that is new has none to take."""
+    from nfqfw.daemon.evaluator import table_places
+
+    ruleset = load(rules("-m connlimit --connlimit-above 1", "-m connlimit --connlimit-above 1"), "rules.v4", 2)
+    old, new = compile_rulesets([ruleset]), compile_rulesets([ruleset])
+    assert table_places(old, new, frozenset({(2, "filter")})) == [(0, 0), (1, 1)]
+    assert table_places(old, new, frozenset({(2, "mangle")})) == []
+    before, after = LoadedProgram(old), LoadedProgram(new)
+    fw = Firewall(rules("-p udp"))
+    for loaded in (before, after):
+        if loaded is after:
+            after.inherit_tables(before, table_places(old, new, frozenset({(2, "filter")})))
+        fw.engine.load(loaded)
+        fw.forward(udp(sport=1 if loaded is before else 2))
+    assert [packets for packets, _ in after.counters_list()[:2]] == [1, 1]
+
+
+def test_connlimit_many_connections_stay_bounded_and_exact():
+    """A hundred connections of one address, half of them timed out: the others count."""
+    fw = Firewall(rules("-m connlimit --connlimit-above 50"))
+    for port in range(1, 51):
+        fw.forward(udp(sport=port))
+    fw.now += 29 * SECOND
+    for port in range(51, 101):
+        fw.forward(udp(sport=port))
+    assert fw.counters("FORWARD")[0][0] == 50
+    fw.now += 2 * SECOND                # UDP without a reply: 30 s
+    fw.forward(udp(sport=51))
+    assert fw.counters("FORWARD")[0][0] == 50
+    fw.forward(udp(sport=200))
+    assert fw.counters("FORWARD")[0][0] == 51
+
+
+def test_connlimit_is_refused_in_the_raw_table():
+    """No packet has its connection there yet; the kernel goes by tuple."""
+    text = "*raw\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\n-A PREROUTING -m connlimit --connlimit-above 1 -j DROP\nCOMMIT\n"
+    with pytest.raises(RuleErrors, match="not evaluated yet: match connlimit in table raw"):
+        compile_rulesets([load(text, "rules.v4", 2)])

@@ -189,3 +189,46 @@ def test_hashlimit_first_rule_makes_the_table(kernel):
     """Two rules of one name share entries, which live by the first rule's rate; `above` is each rule's own."""
     rules = raw(rate("one", "--hashlimit-upto 1/min --hashlimit-burst 2 --hashlimit-mode srcip"), rate("one", "--hashlimit-above 1000/s --hashlimit-burst 100 --hashlimit-mode dstip"))
     compare(kernel, Case(IPV4, rules, [udp(src=src) for src in ("C0", "C0", "C1", "C0")]), ("raw", "PREROUTING"), (2, 2))
+
+
+# ---- connlimit -------------------------------------------------------------------------------------------------------
+
+def syn(src: str = "C0", sport: int = 1000, delay: float = 0.02, **fields) -> Step:
+    """A new TCP connection; a jiffy passes before it, so that the kernel looks at its list."""
+    return Step(delay, "client", Packet("tcp", **{"src": src, "dst": "S0", "sport": sport, "dport": 80, "flags": "S", "seq": 1, **fields}))
+
+
+def reset(src: str = "C0", sport: int = 1000, delay: float = 0.02) -> list[Step]:
+    """The server answers with a RST: the connection is in CLOSE."""
+    return [Step(delay, "server", Packet("tcp", src="S0", dst=src, sport=80, dport=sport, flags="R.", seq=0, ack=2))]
+
+
+NEW = "-p tcp --syn -m connlimit "
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("options", ["--connlimit-above 2", "--connlimit-upto 2", "--connlimit-above 2 --connlimit-daddr", "--connlimit-above 3 --connlimit-mask {}",
+                                     "--connlimit-upto 3 --connlimit-mask 0", "--connlimit-above 0"])
+def test_connlimit_counts_living_connections(kernel, family, options):
+    """By source, destination and network; those that were reset make room, those that were dropped never count."""
+    rules = forward(NEW + options.format(31 if family == IPV4 else 127), "-p tcp --dport 81 -j DROP", NEW + options.format(24))
+    steps = [*(syn(port_src, port) for port in (1, 2, 3) for port_src in ("C0", "C1", "C2")), *(syn("C0", 9, dport=81) for _ in range(3)),
+             *reset("C0", 1), *reset("C0", 2), *reset("C1", 3), syn("C0", 4), syn("C0", 5), syn("C1", 4), syn("C1", 5), syn("C2", 4, dst="S1")]
+    compare(kernel, Case(family, rules, steps), ("filter", "FORWARD"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_connlimit_dropped_connections_do_not_count(kernel, family):
+    """What the rule itself drops never becomes a connection: the third is tried for ever, and let in when one has ended."""
+    rules = forward(NEW + "--connlimit-above 2 -j DROP", "-p tcp")
+    steps = [syn(sport=1), syn(sport=2), *(syn(sport=n) for n in (3, 4, 5, 3)), *reset(sport=1), syn(sport=3), syn(sport=4)]
+    compare(kernel, Case(family, rules, steps), ("filter", "FORWARD"), (5, 4))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_connlimit_other_packets_join_too(kernel, family):
+    """Packets of connections that the rule did not see begin, replies under the server's address, UDP, connections that time out."""
+    rules = forward("-m connlimit --connlimit-above 1", "-m connlimit --connlimit-upto 1", "-p udp -m connlimit --connlimit-above 2 --connlimit-daddr")
+    steps = [syn(sport=1), Step(0.02, "server", Packet("tcp", src="S0", dst="C0", sport=80, dport=1, flags="S.", seq=5, ack=2)), udp(0.02, sport=1), udp(0.02, sport=2),
+             udp(0.02, "C1"), Step(0.02, "server", Packet("udp", src="S0", dst="C0", sport=53, dport=1, length=3)), udp(0.02, sport=3), udp(2.6, sport=4)]
+    compare(kernel, Case(family, rules, steps, settings={"nf_conntrack_udp_timeout": "1", "nf_conntrack_udp_timeout_stream": "1"}), ("filter", "FORWARD"))
