@@ -398,12 +398,41 @@ cdef int resolve_clash(Conntrack* t, Packet* p, uint32_t i, uint32_t other, uint
     return REASON_INSERT_FAILED
 
 
+cdef inline void lock_both(Conntrack* t, uint64_t hash, uint64_t other) noexcept nogil:
+    """Locks of two buckets, in the order of the stripes; one if they are the same."""
+    cdef uint64_t first = hash & (LOCKS - 1), second = other & (LOCKS - 1)
+    lock(&t.bucket_locks[first if first < second else second])
+    if first != second:
+        lock(&t.bucket_locks[second if first < second else first])
+
+
+cdef inline void unlock_both(Conntrack* t, uint64_t hash, uint64_t other) noexcept nogil:
+    unlock(bucket_lock(t, hash))
+    if bucket_lock(t, hash) != bucket_lock(t, other):
+        unlock(bucket_lock(t, other))
+
+
+cdef inline void settle(Conntrack* t, uint32_t i, uint64_t now_ns) noexcept nogil:
+    """From unconfirmed to confirmed: its time begins now.  CONFIRMED is the last word written."""
+    cdef ConnHot* c = &t.table.hot[i]
+    t.table.cold[i].start_ns = now_ns
+    if t.tunable[T_TIMESTAMP]:
+        t.table.cold[i].start_wall_ns = now_ns + t.wall_offset
+    c.expires += ticks(now_ns)
+    c.flags &= <uint8_t>(0xff - CONN_EVENT)
+    fence()
+    c.status |= CONFIRMED
+    count(t, S_INSERT)
+    emit(t, i, EVENT_NEW, 0)
+
+
 cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil:
     """The packet has passed its last hook: make its entry known.  To be called for every packet there.
 
     0, or the reason for which the packet must be dropped.  Also the moment at which UPDATE events are told.
     """
     cdef uint32_t i = p.conn, other, taken, direction = 0, now
+    cdef uint64_t hash, reply_hash
     cdef ConnHot* c = &t.table.hot[i]
     cdef uint16_t zone[2]
     cdef Tuple a
@@ -429,25 +458,25 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
     zone[0] = c.zone[0]
     zone[1] = c.zone[1]
     read_tuple(&t.table, i, ORIGINAL, &a)
-    other = find_zoned(t, &a, zone, hash_tuple(t.key, &a), now, FIND_BOTH, i, &direction)
     read_tuple(&t.table, i, REPLY, &b)
+    hash = hash_tuple(t.key, &a)
+    reply_hash = hash_tuple(t.key, &b)
+    other = find_zoned(t, &a, zone, hash, now, FIND_BOTH, i, &direction)
     zone[0] = zone[1]
-    taken = find_zoned(t, &b, zone, hash_tuple(t.key, &b), now, FIND_BOTH, i, &direction)
+    taken = find_zoned(t, &b, zone, reply_hash, now, FIND_BOTH, i, &direction)
     if other or taken:
         return resolve_clash(t, p, i, other if other else taken, now, taken != 0)
+    a.zone = c.zone[0]
+    b.zone = c.zone[1]
     lock(conn_lock(t, i))
-    if c.commit and not c.status & CONFIRMED:
-        t.table.cold[i].start_ns = now_ns
-        if t.tunable[T_TIMESTAMP]:
-            t.table.cold[i].start_wall_ns = now_ns + t.wall_offset
-        c.expires += now
-        c.flags &= <uint8_t>(0xff - CONN_EVENT)
-        fence()
-        c.status |= CONFIRMED
-        count(t, S_INSERT)
-        emit(t, i, EVENT_NEW, 0)
+    lock_both(t, hash, reply_hash)              # nobody else may confirm one of the two tuples meanwhile
+    other = index_find(t, &a, hash, now, FIND_BOTH, i, &direction, NULL)
+    taken = index_find(t, &b, reply_hash, now, FIND_BOTH, i, &direction, NULL)
+    if other == 0 and taken == 0 and c.commit and not c.status & CONFIRMED:
+        settle(t, i, now_ns)
+    unlock_both(t, hash, reply_hash)
     unlock(conn_lock(t, i))
-    return 0
+    return resolve_clash(t, p, i, other if other else taken, now, taken != 0) if other or taken else 0
 
 
 cdef void conntrack_hold(Conntrack* t, uint32_t conn) noexcept nogil:
