@@ -84,13 +84,10 @@ def test_recent_rate_of_new_connections(kernel, family):
     compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"))
 
 
-def test_recent_hit_that_the_ring_forgets(kernel):
-    """The list of --hitcount 3 keeps four stamps; a rule that asks for more, later in the file, makes it longer."""
-    steps = [udp() for _ in range(7)]
-    rules = [lists("ring", "--rcheck", f"--hitcount {n}") for n in (1, 2, 3)] + [lists("ring", "--set")]
-    compare(kernel, Case(IPV4, raw(*rules), steps), ("raw", "PREROUTING"), (6, 5, 4, 7))
-    short = [lists("ring4", "--update", f"--hitcount {n}") for n in (1, 2, 4)] + ["-m u32 --u32 0x0=1", lists("ring4", "--remove")]
-    compare(kernel, Case(IPV4, raw(*short), steps), ("raw", "PREROUTING"))
+def test_recent_ring(kernel):
+    """An address keeps as many stamps as the largest --hitcount asks for, rounded up to a power of two, and 32 at least."""
+    rules = [lists("ring", "--rcheck", f"--hitcount {n}") for n in (3, 32, 33, 64)] + [lists("ring", "--set")]
+    compare(kernel, Case(IPV4, raw(*rules), [udp() for _ in range(70)]), ("raw", "PREROUTING"), (67, 38, 37, 6, 70))
 
 
 def test_recent_holds_a_hundred_addresses(kernel):
