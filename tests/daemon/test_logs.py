@@ -34,3 +34,4 @@ def test_own_log_begins_anew(tmp_path, monkeypatch):
 
 def test_own_log_whose_directory_is_gone_is_silent(tmp_path):
     logs.FileLog(str(tmp_path / "gone" / "log"))("lost")
+    assert os.listdir(tmp_path) == []

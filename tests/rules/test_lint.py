@@ -83,4 +83,5 @@ def test_many_rules_take_linear_time():
         began = time.process_time()
         assert warnings(loaded) == []
         return time.process_time() - began
-    assert seconds(8000) < 8 * max(seconds(2000), 0.01)
+    least = [min(seconds(count) for _ in range(3)) for count in (2000, 8000)]
+    assert least[1] < 12 * max(least[0], 0.02)          # four times the rules; by pairs it would be sixteen times the work

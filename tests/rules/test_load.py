@@ -101,4 +101,4 @@ def test_long_lines_take_linear_time(piece):
             load("*filter\n" + prefix + piece * (1_000_000 // len(piece)) + "\nCOMMIT\n", "f", 2)
         except RuleErrors:
             pass
-    assert time.process_time() - start < 4.0
+    assert time.process_time() - start < 30         # CPU time; by the square of the length it would be hours
