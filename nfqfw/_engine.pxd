@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t
 
+from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport EngineDoor
 from nfqfw._pipeline cimport EngineState, ProgramView
 from nfqfw._program cimport Counter
@@ -13,6 +14,8 @@ cdef class LoadedProgram:
     cdef uint8_t* state
     cdef Counter* counters
     cdef ProgramView* views
+    cdef list tables                        # NamedHandle by number
+    cdef NamedTable** named
     cdef readonly int threads
     cdef ProgramView* view(self, int thread)
 

@@ -9,13 +9,16 @@ from nfqfw._conntrack cimport ConntrackTable
 from nfqfw._defrag cimport defrag_free, defrag_new
 from nfqfw._host cimport HostHeader
 from nfqfw._inflight cimport InFlightTable, inflight_init
+from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox
 from nfqfw._packet cimport ACCEPT, DIRTY_PAYLOAD, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID, Packet
 from nfqfw._pipeline cimport EngineState, ProgramView, Stats, engine_batch, engine_idle
 from nfqfw._program cimport Counter, ProgramHeader
 from nfqfw._reject cimport IcmpLimit
+from nfqfw._registry cimport NamedHandle
 from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
 
+from nfqfw._registry import NamedTables
 from nfqfw.limits import QUEUE_LENGTH
 from nfqfw.packets import Decision
 from nfqfw.reasons import REASONS
@@ -89,7 +92,8 @@ cdef class LoadedProgram:
     Engines keep pointers into it: it must outlive the batch boundary at which the last of them took up another one.
     """
 
-    def __cinit__(self, program, int threads=1):
+    def __cinit__(self, program, int threads=1, named=None):
+        """named: the NamedTables that outlive this Program; None = its tables are its own."""
         cdef const ProgramHeader* header
         cdef int i
         self.program = program
@@ -101,10 +105,17 @@ cdef class LoadedProgram:
         self.views = <ProgramView*>calloc(threads, sizeof(ProgramView))
         if self.state == NULL or self.counters == NULL or self.views == NULL:
             raise MemoryError
+        self.tables = (named or NamedTables()).take(program.named)
+        self.named = <NamedTable**>calloc(max(1, len(self.tables)), sizeof(NamedTable*))
+        if self.named == NULL:
+            raise MemoryError
+        for i in range(len(self.tables)):
+            self.named[i] = (<NamedHandle>self.tables[i]).table
         memcpy(self.state, <const char*>(<bytes>program.state_image), len(program.state_image))
         for i in range(threads):
             self.views[i].program = header
             self.views[i].state = self.state
+            self.views[i].named = self.named
             self.views[i].counters = self.counters + i * header.n_counters
             self.views[i].stack = <uint32_t*>calloc(2 * header.stack_depth + 2, sizeof(uint32_t))
             if self.views[i].stack == NULL:
@@ -116,6 +127,7 @@ cdef class LoadedProgram:
             for i in range(self.threads):
                 free(self.views[i].stack)
         free(self.views)
+        free(self.named)
         free(self.counters)
         free(self.state)
 
@@ -132,6 +144,12 @@ cdef class LoadedProgram:
             if min(here, there, size) < 0 or here + size > len(self.program.state_image) or there + size > len(old.program.state_image):
                 raise ValueError("outside of the rule state")
             memcpy(self.state + here, old.state + there, size)
+
+    def inherit_tables(self, LoadedProgram old not None, places) -> None:
+        """Take over private tables from the Program in force: (number here, number there) each.  Before this one is loaded."""
+        for here, there in places:
+            self.tables[here] = old.tables[there]
+            self.named[<int>here] = (<NamedHandle>self.tables[here]).table
 
     def counters_list(self) -> list:
         """(packets, bytes) by counter number, summed over the threads."""

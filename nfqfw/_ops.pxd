@@ -53,6 +53,9 @@ cdef enum Op:
     OP_PHYSDEV
     OP_BPF
     OP_RT6
+    OP_RECENT
+    OP_HASHLIMIT
+    OP_CONNLIMIT
     OP_COUNT
 
 

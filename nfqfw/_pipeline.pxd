@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from nfqfw._conntrack cimport Conntrack
 from nfqfw._defrag cimport Defrag
 from nfqfw._inflight cimport InFlightTable
+from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context, Counter, ProgramHeader
@@ -17,6 +18,7 @@ cdef struct ProgramView:        # a Program as one queue thread runs it; owned b
     uint8_t* state              # rule state, shared by the threads
     Counter* counters           # this thread's own
     uint32_t* stack
+    NamedTable** named          # shared by the threads
 
 
 cdef struct Stats:

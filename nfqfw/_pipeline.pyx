@@ -514,6 +514,7 @@ cdef inline void take_up(EngineState* e) noexcept nogil:
         e.c.state = view.state
         e.c.counters = view.counters
         e.c.stack = view.stack
+        e.c.named = view.named
     if host != <const void*>e.c.host:
         e.c.host = <const HostHeader*>host
     e.attached = e.next_attached

@@ -15,6 +15,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._conn cimport ConnTable
 from nfqfw._host cimport HostHeader, Interface
+from nfqfw._named cimport NamedTable
 from nfqfw._ring cimport Ring
 
 
@@ -132,6 +133,7 @@ cdef struct Context:            # what a test or an action may see and touch bes
     uint32_t effect_op          # its Action
     uint32_t* stack             # jump stack: (chain, next rule) pairs, program.stack_depth of them
     Ring* ring                  # log and trace records
+    NamedTable** named          # tables of recent, hashlimit, connlimit, as the Program numbers them
 
 
 cdef inline uint32_t family_index(uint8_t family) noexcept nogil:

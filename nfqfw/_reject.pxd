@@ -144,6 +144,8 @@ cdef inline bint checksum_good(const Packet* p) noexcept nogil:
         return True
     if p.hook <= FORWARD and not p.skbinfo & SKB_CSUM_NOTVERIFIED:
         return True
+    if p.family != IPV4 and p.len <= p.thoff:
+        return False                                    # IPv6: no transport, no reply, whatever the protocol
     if proto in (47, 51, 50, 132, 136, 33):             # GRE AH ESP SCTP UDP-Lite DCCP: not looked at
         return True
     if p.len < p.thoff:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from nfqfw import indexing, ops
 from nfqfw.errors import RuleError, RuleErrors
-from nfqfw.ext.lowering import Action, Unevaluated
+from nfqfw.ext.lowering import Action, Named, Unevaluated
 from nfqfw.rules.lower import lower_numbered
 from nfqfw.rules.model import Chain, Jump, Rule, Ruleset, Standard
 
@@ -47,6 +47,15 @@ class ChainInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedUse:
+    """A table of recent, hashlimit or connlimit that rules need; tests know it by its place in Program.named."""
+
+    key: tuple[str, str, int] | None                 # match, name, family; None = private to one rule
+    configs: list[bytes]                             # different ones, in the order of the rules: the first makes the table
+    row: int                                         # rule row of a private one
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A compiled ruleset.  `block` is all that queue threads see."""
 
@@ -61,6 +70,7 @@ class Program:
     features: dict[int, frozenset[str]]              # by family
     used_hooks: dict[int, frozenset[tuple[str, str]]] = field(default_factory=dict)   # (table, hook) with a rule or DROP policy
     states: tuple[tuple[int, int, int], ...] = ()    # (rule row, offset, bytes) of every state in the rule-state memory
+    named: tuple[NamedUse, ...] = ()
 
 
 class Compiler:
@@ -74,6 +84,8 @@ class Compiler:
         self.lowered: dict = {}                      # see lower_numbered
         self.state = bytearray()
         self.states: list[tuple[int, int, int]] = []
+        self.named: list[NamedUse] = []
+        self.named_numbers: dict[tuple[str, str, int], int] = {}
         self.tests = bytearray()
         self.rows = bytearray()
         self.chain_rows: list[list[int]] = []
@@ -159,7 +171,11 @@ class Compiler:
         first = len(self.test_match)
         invariant = True
         for test, number in zip(tests, numbers):
-            op, info, _, flag, state, _ = test
+            op, info, _, flag, state, _, named = test
+            if named is not None:
+                if table in named.refused_in:
+                    self.errors.append(RuleError(f"not evaluated yet: match {named.kind} in table {table}", rule.span))
+                info = struct.pack("<I", self.number_named(named)) + info[4:]
             invariant &= flag
             self.tests += TEST_ROW.pack(OPCODES[op], flag, self.intern(info), self.keep(state) if state else NONE, number)
         self.test_match += numbers
@@ -174,6 +190,19 @@ class Compiler:
         self.states.append((len(self.rules) - 1, offset, len(image)))
         self.state += image + b"\0" * (-len(image) % 8)
         return offset
+
+    def number_named(self, named: Named) -> int:
+        """Place of a named table in Program.named."""
+        key = (named.kind, named.name, named.family) if named.name else None
+        number = self.named_numbers.get(key) if key else None
+        if number is None:
+            number = len(self.named)
+            self.named.append(NamedUse(key, [named.config], len(self.rules) - 1))
+            if key:
+                self.named_numbers[key] = number
+        elif named.config not in self.named[number].configs:
+            self.named[number].configs.append(named.config)
+        return number
 
     def target(self, target: object, family: int, table: str) -> tuple[int, int]:
         """(RuleTarget, target_arg) of what lower_rule says: None, Standard, Jump or Action."""
@@ -211,7 +240,7 @@ class Compiler:
             n_counters=counters, chains=tuple(chains), rules=tuple(self.rules), rule_chain=tuple(self.rule_chain),
             test_match=tuple(self.test_match),
             features={family: frozenset(self.features[family]) for family in FAMILIES},
-            used_hooks={family: frozenset(self.used[family]) for family in FAMILIES}, states=tuple(self.states))
+            used_hooks={family: frozenset(self.used[family]) for family in FAMILIES}, states=tuple(self.states), named=tuple(self.named))
 
 
 def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1, index_from: int = indexing.FROM) -> Program:

@@ -11,6 +11,12 @@ RULES_MAX = 1_000_000           # rules of one ruleset: ours
 RULES_FILE_BYTES = 256 << 20    # largest ruleset file read: ours
 IPV6_HEADERS_MAX = 64           # extension headers walked per packet: ours (the kernel has no bound; 60 in a row pass there)
 
+RECENT_ADDRESSES = 100          # xt_recent ip_list_tot: addresses of a list
+RECENT_STAMPS = 32              # xt_recent: times kept per address where no rule asks for a --hitcount
+HASHLIMIT_MOST = 1 << 20        # xt_hashlimit HASHLIMIT_MAX_SIZE: buckets, entries
+HASHLIMIT_BUCKETS = 8_192       # xt_hashlimit: buckets by default, where memory is over 1 GiB
+CONNLIMIT_ENTRIES = 1 << 19     # connections and addresses one connlimit rule keeps: ours (the flow table, seen from both ends)
+
 # ---- queue ---------------------------------------------------------------------------------------------------------
 QUEUE_LENGTH = 65_535           # packets waiting per queue (NFQA_CFG_QUEUE_MAXLEN)
 RECEIVE_BUFFER_BYTES = 64 << 20 # SO_RCVBUFFORCE of a queue socket

@@ -8,6 +8,7 @@ TESTS = (
     "ah", "ipcomp", "ah6", "options6", "frag6", "headers6", "mh6", "dccp", "sctp", "connbytes", "connlabel", "u32",
     "devgroup", "owner", "physdev",
     "bpf", "rt6",
+    "recent", "hashlimit", "connlimit",
 )
 ACTIONS = ("reject", "log", "mark", "trace", "notrack",
            "nat", "ttl", "tos", "ecn", "connmark", "classify", "tcpmss", "tcpoptstrip", "checksum", "snpt", "dnpt", "ct",

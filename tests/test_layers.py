@@ -19,7 +19,7 @@ LAYERS = (
     ("_arena",),
     ("_conntrack", "conntrack"),
     ("_nat", "_defrag"),
-    ("_fastpath",),
+    ("_fastpath", "_registry"),
     ("plan", "_pipeline"),
     ("_engine",),
     ("_netlink", "_hostblock"),

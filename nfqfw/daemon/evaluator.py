@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from nfqfw._conntrack import ConntrackTable
+from nfqfw._registry import NamedTables
 from nfqfw.conntrack import listing
 from nfqfw.daemon.flows import Flows
 from nfqfw.daemon.originals import RECORD_REDIRECTED, Originals
@@ -40,6 +41,7 @@ class LiveEvaluator:
         self.worker: Worker | None = None
         self.host = None
         self.program = None                             # in force
+        self.named = NamedTables()                      # lists of recent and hashlimit: they survive reloads
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
         self.labels_told = False
@@ -61,14 +63,16 @@ class LiveEvaluator:
             return []
         from nfqfw._engine import LoadedProgram
 
-        loaded = LoadedProgram(program, self.options.queues)
+        loaded = LoadedProgram(program, self.options.queues, self.named)
         if self.worker is None:
             self.start(program, loaded, hooks)
         else:
             self.announce(program)
             if self.loaded is not None:
                 loaded.inherit(self.loaded, state_copies(self.program, program, kept))
+                loaded.inherit_tables(self.loaded, table_places(self.program, program, kept))
             self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
+        self.named.keep(program.named)
         self.tell_labels()
         old, self.loaded, self.program = self.loaded, loaded, program
         return old.counters_list() if old is not None else []
@@ -210,6 +214,27 @@ def state_copies(old, new, kept: frozenset[tuple[int, str]]) -> list[tuple[int, 
         if (chain.family, chain.table) in kept and key in there:
             copies.append((offset, there[key], size))
     return copies
+
+
+def table_places(old, new, kept: frozenset[tuple[int, str]]) -> list[tuple[int, int]]:
+    """(number in new, number in old) of the private tables (connlimit) of rules of the kept tables."""
+    there = {place: number for number, place in private_tables(old)}
+    places = []
+    for number, place in private_tables(new):
+        chain = new.chains[new.rule_chain[new.named[number].row]]
+        if (chain.family, chain.table) in kept and place in there:
+            places.append((number, there[place]))
+    return places
+
+
+def private_tables(program):
+    """(number, (id of the rule, ordinal among its private tables)) of each."""
+    seen: dict[int, int] = {}
+    for number, use in enumerate(program.named):
+        if use.key is None:
+            rule = id(program.rules[use.row])
+            seen[rule] = seen.get(rule, -1) + 1
+            yield number, (rule, seen[rule])
 
 
 def numbered(program):

@@ -11,6 +11,7 @@ from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context, TestRow
 from nfqfw._record cimport record_packet, trace
 from nfqfw._trace cimport NO_TEST, RECORD_LOG, TRACE_MARK
+from nfqfw.ext.m_connlimit cimport ConnlimitInfo, m_connlimit
 from nfqfw.ext.m_conntrack cimport ConntrackInfo, StateInfo, m_conntrack, m_state
 from nfqfw.ext.m_connmark cimport ConnmarkMatchInfo, m_connmark
 from nfqfw.ext.m_ecn cimport EcnMatchInfo, m_ecn
@@ -34,6 +35,7 @@ from nfqfw.ext.m_esp cimport SpiInfo, m_ah, m_esp, m_ipcomp
 from nfqfw.ext.m_frag cimport FragInfo, m_frag6
 from nfqfw.ext.m_iprange cimport IprangeInfo, m_iprange
 from nfqfw.ext.m_ipv6header cimport HeadersInfo, m_headers6
+from nfqfw.ext.m_hashlimit cimport HashlimitInfo, m_hashlimit
 from nfqfw.ext.m_length cimport LengthInfo, m_length
 from nfqfw.ext.m_mac cimport MacInfo, m_eui64, m_mac
 from nfqfw.ext.m_mh cimport MhInfo, m_mh6
@@ -41,6 +43,7 @@ from nfqfw.ext.m_owner cimport OwnerInfo, m_owner
 from nfqfw.ext.m_physdev cimport PhysdevInfo, m_physdev
 from nfqfw.ext.m_pkttype cimport PkttypeInfo, m_pkttype
 from nfqfw.ext.m_quota cimport QuotaInfo, m_quota
+from nfqfw.ext.m_recent cimport RecentInfo, m_recent
 from nfqfw.ext.m_rt cimport RtInfo, m_rt6
 from nfqfw.ext.m_sctp cimport SctpInfo, m_sctp
 from nfqfw.ext.m_statistic cimport StatisticInfo, m_statistic
@@ -175,6 +178,12 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_bpf(p, <const BpfInfo*>info, c)
     elif op == OP_RT6:
         return m_rt6(p, <const RtInfo*>info, c)
+    elif op == OP_RECENT:
+        return m_recent(p, <const RecentInfo*>info, c)
+    elif op == OP_HASHLIMIT:
+        return m_hashlimit(p, <const HashlimitInfo*>info, c)
+    elif op == OP_CONNLIMIT:
+        return m_connlimit(p, <const ConnlimitInfo*>info, c)
     return False
 
 

@@ -29,6 +29,20 @@ class FieldSet(NamedTuple):
     ranges: tuple
 
 
+class Named(NamedTuple):
+    """A table that a test keeps beside the Program (_named.pxd); the first word of the test's info will be its number.
+
+    config: struct NamedShape and the match's own part.  Tables of one kind and name are one; name "" is the rule's own.
+    family: 0 = both families share it.
+    """
+
+    kind: str
+    name: str
+    family: int
+    config: bytes
+    refused_in: tuple[str, ...] = ()    # tables where this build cannot evaluate the match
+
+
 class Test(NamedTuple):
     """One test of a rule.  op is a name of ops.TESTS, info the bytes of its C struct."""
 
@@ -38,6 +52,7 @@ class Test(NamedTuple):
     invariant: bool = False             # depends only on the connection's tuple, the interfaces and the ctstate class
     state: bytes = b""                  # first image of its state (limit, quota ...), b"" = none
     features: tuple[str, ...] = ()
+    named: Named | None = None
 
 
 class Action(NamedTuple):

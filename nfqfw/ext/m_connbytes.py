@@ -55,5 +55,7 @@ class Connbytes:
 
     def lower(self, use, rule):
         values = use.values
-        return [Test("connbytes", struct.pack("<QQBBBx4x", *values["range"], values["mode"], values["dir"], "range" in use.inverted),
+        low, high = values["range"]
+        inverted = "range" in use.inverted and low != high          # to the kernel `!` is from > to: `! 3:3` tests 3:3
+        return [Test("connbytes", struct.pack("<QQBBBx4x", low, high, values["mode"], values["dir"], inverted),
                      features=(*TRACKED, ACCT))]

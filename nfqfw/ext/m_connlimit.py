@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.lowering import TRACKED, Named, Test
+from nfqfw.ext.m_hashlimit import prefix_mask
+from nfqfw.limits import CONNLIMIT_ENTRIES
 
 BOUNDS = ("connlimit-upto", "connlimit-above")
+BUCKETS = 4_096
 SIDES = ("connlimit-saddr", "connlimit-daddr")
 
 
@@ -41,7 +46,8 @@ class Connlimit:
         if "limit" in draft.inverted:
             values["above"] = not values["above"]
             draft.inverted.clear()
-        values.setdefault("mask", names.BYTES[env.family] * 8)
+        values["bits"] = names.BYTES[env.family] * 8
+        values.setdefault("mask", values["bits"])
         values.pop("saddr", None)
 
     def save(self, use):
@@ -54,4 +60,8 @@ class Connlimit:
         return f"#conn {'dst' if 'daddr' in values else 'src'}/{values['mask']} {'>' if values['above'] else '<='} {values['limit']}"
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match connlimit")
+        """Its table is the rule's own.  Not in the raw table: no packet has its connection there yet."""
+        values = use.values
+        info = struct.pack("<IIII", 0, values["limit"], (1 if values["above"] else 0) | (2 if "daddr" in values else 0), 0)
+        shape = struct.pack("<4I", BUCKETS, CONNLIMIT_ENTRIES, 0, 0)
+        return [Test("connlimit", info + prefix_mask(values["mask"], values["bits"]), features=TRACKED, named=Named("connlimit", "", 0, shape, ("raw",)))]

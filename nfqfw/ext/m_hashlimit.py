@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
 
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import KernelRefusal, Opt, match
-from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.lowering import IPV4, IPV6, Named, Test
 from nfqfw.ext.m_limit import leading_number
+from nfqfw.limits import HASHLIMIT_BUCKETS, HASHLIMIT_MOST
 
 SCALE = 1_000_000                   # millionths of a second per packet
 UNITS = (("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400))
@@ -51,6 +53,52 @@ def bytes_text(value: int) -> str:
         if value >= size and value % size == 0:
             return f"{value // size}{unit}"
     return f"{value}b"
+
+
+HZ = 250
+CREDITS = HZ * 2**39 // SCALE       # per millionth of a second: user2credits of the kernel, which divides the constants first
+BYTE_CREDITS = HZ * 2**24           # a full bucket of bytes, and the scale of byte costs
+ABOVE, BYTES, RATE_MATCH = 16, 32, 64
+MOST32, MOST64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+BYTE_LIFETIME, BURST_LIFETIME = 15_000, 60_000      # ms: what iptables asks for with a rate of bytes, without and with a burst
+
+
+def jiffies(milliseconds: int) -> int:
+    """msecs_to_jiffies of the kernel: rounded up; what is negative as an int is forever."""
+    return -(-milliseconds * HZ // 1000) if milliseconds < 1 << 31 else 1 << 61
+
+
+def byte_cost(rate: int) -> int:
+    """Bytes per second -> the number iptables hands over: 2^32 by 16-byte chunks per second."""
+    return MOST32 // ((rate >> CHUNK_SHIFT) + 1)
+
+
+def bytes_of(cost: int) -> int:
+    """Back: bytes per second."""
+    return ((MOST32 // cost if cost else MOST32) - 1) << CHUNK_SHIFT
+
+
+def byte_lifetime(values) -> int:
+    return BURST_LIFETIME if values["burst"] else BYTE_LIFETIME
+
+
+def bucket(values) -> tuple[int, int, int, int]:
+    """(credit at first, cost, cap, rate) of an entry; see struct HashlimitConfig."""
+    rate, burst = values["rate"], values["burst"]
+    if "bytes" in values:
+        cost = byte_cost(rate)
+        refills = -(-burst // bytes_of(cost)) if burst else 0
+        if "rate_match" in values:
+            return 0, 0, (refills or 1) * bytes_of(cost), bytes_of(cost)
+        return BYTE_CREDITS, cost * BYTE_CREDITS >> 32, refills, 0
+    if "rate_match" in values:
+        return 0, 0, burst + SCALE // rate, SCALE // rate
+    full = (rate * burst & MOST64) * CREDITS & MOST64
+    return full, rate * CREDITS & MOST64, full, 0
+
+
+def prefix_mask(length: int, bits: int) -> bytes:
+    return (((1 << length) - 1) << (bits - length)).to_bytes(bits // 8, "big").ljust(16, b"\0")
 
 
 @match("hashlimit",
@@ -134,6 +182,7 @@ class Hashlimit:
                 raise RuleError(f"burst cannot be smaller than {rate}b")
             values["burst"] = -(-burst // rate) * rate if burst and rate else 0
             default = 1000
+        values["lifetime"] = values.get("expire", byte_lifetime(values) if "bytes" in values else default)
         values.setdefault("expire", default)
         values["default_expire"] = default
 
@@ -191,4 +240,13 @@ class Hashlimit:
             raise KernelRefusal("ERANGE")
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match hashlimit")
+        values = use.values
+        mode = values["mode"] | (BYTES if "bytes" in values else 0) | (RATE_MATCH if "rate_match" in values else 0)
+        size = min(values.get("size", 0), HASHLIMIT_MOST) or HASHLIMIT_BUCKETS
+        most = max(min(values.get("max", 0), HASHLIMIT_MOST), size) if values.get("max") else 8 * size
+        family = IPV4 if values["bits"] == 32 else IPV6
+        config = (struct.pack("<4I", size, most, 0, 0) + struct.pack("<4Q", *bucket(values))
+                  + struct.pack("<QQII", jiffies(values["lifetime"]), values.get("rate_interval", 1) * HZ, mode, jiffies(values["gcinterval"]))
+                  + prefix_mask(values["srcmask"], values["bits"]) + prefix_mask(values["dstmask"], values["bits"]))
+        info = struct.pack("<II", 0, mode | (ABOVE if values["above"] else 0))
+        return [Test("hashlimit", info, named=Named("hashlimit", values["name"], family, config))]

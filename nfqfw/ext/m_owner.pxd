@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
-from nfqfw._packet cimport KNOWN_GID, KNOWN_UID, Packet
+from nfqfw._packet cimport HAS_ICMP, KNOWN_GID, KNOWN_UID, Packet
 from nfqfw._program cimport Context
 
 cdef enum OwnerAsked:
@@ -19,7 +19,14 @@ cdef struct OwnerInfo:          # "<IIIIII"
 
 
 cdef inline bint m_owner(Packet* p, const OwnerInfo* info, Context* c) noexcept nogil:
-    """Without a socket only a rule whose options are all inverted is true."""
+    """Without a socket only a rule whose options are all inverted is true.
+
+    The kernel sends ICMP errors by a socket that nobody owns, and a REJECT's RST by none: so do ours count here.
+    """
+    if p.own and p.flags & HAS_ICMP:
+        return not (info.asked & info.invert & OWNER_SOCKET) and (info.asked ^ info.invert) & (OWNER_UID | OWNER_GID) == 0
+    if p.own:
+        return info.asked == info.invert
     if not (p.known & (KNOWN_UID | KNOWN_GID)):
         return info.asked == info.invert
     if info.asked & info.invert & OWNER_SOCKET:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import struct
+
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import KernelRefusal, Opt, match
-from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.lowering import Named, Test
+from nfqfw.limits import RECENT_ADDRESSES, RECENT_STAMPS
 
 COMMANDS = ("set", "rcheck", "update", "remove")
 SHOWN = {"set": "SET", "rcheck": "CHECK", "update": "UPDATE", "remove": "REMOVE"}
 NOT_SET = ("set", "remove")
 MOST_HITS = 65535
+
+
+def ring(hits: int) -> int:
+    """Stamps an address keeps for a rule with this --hitcount: a power of two."""
+    return 1 << (hits - 1).bit_length() if hits else RECENT_STAMPS
 
 
 @match("recent",
@@ -78,4 +86,11 @@ class Recent:
             raise KernelRefusal("EINVAL")
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match recent")
+        values = use.values
+        flags = sum(bit for bit, on in ((1, "command" in use.inverted), (2, "reap" in values), (4, "rttl" in values), (8, values["side"] == "rdest")) if on)
+        info = struct.pack("<IIIBB2x", 0, values.get("seconds", 0), values.get("hitcount", 0), COMMANDS.index(values["command"]), flags)
+        mask = values["mask"]
+        if len(mask) == 4:                  # a list serves both families: IPv6 addresses are not lumped together by a rule of IPv4
+            mask += b"\xff" * 12
+        shape = struct.pack("<4I", RECENT_ADDRESSES, RECENT_ADDRESSES, ring(values.get("hitcount", 0)), 0)
+        return [Test("recent", info, named=Named("recent", values["name"], 0, shape + mask))]

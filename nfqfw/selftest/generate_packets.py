@@ -17,6 +17,9 @@ ENDS = (                            # source, destination, odds
 )
 
 
+SPI_PROTOCOLS = ("50", "51", "108")      # ESP, AH, IPComp
+
+
 def point_of(source: str) -> str:
     return {"C": "client", "S": "server", "N": "server", "R": "local"}[source[0]]
 
@@ -59,9 +62,11 @@ class Talk:
         rng = self.rng
         source, target, _ = rng.choices(ENDS, [e[2] for e in ENDS])[0]
         ends = [e if e[0] == "R" else f"{e}{rng.randrange(3)}" for e in (source, target)]
-        proto = rng.choices(("tcp", "udp", "icmp", "udplite", "sctp", "89"), (10, 6, 4, 1, 1, 1))[0]
+        proto = rng.choices(("tcp", "udp", "icmp", "udplite", "sctp", "89", *SPI_PROTOCOLS), (20, 12, 8, 2, 2, 1, 1, 1, 1))[0]
+        if proto == "51" and self.family != IPV4:
+            proto = "50"                            # AH is an extension header there
         base = Packet(proto=proto, src=ends[0], dst=ends[1])
-        if proto not in ("icmp", "89"):
+        if proto not in ("icmp", "89", *SPI_PROTOCOLS):
             base.sport, base.dport = rng.choice(self.pool.ports), rng.choice(self.pool.ports)
         return TcpTalk(rng, base) if proto == "tcp" else PlainTalk(rng, base, self.family)
 

@@ -220,6 +220,60 @@ def _on(draft: Draft) -> frozenset[str]:
     return draft_features.get(id(draft), frozenset())
 
 
+def m_mac(rng, draft, pool):
+    return "mac", [f"{maybe_not(rng)}--mac-source {rng.choice(('02:00:00:00:01:02', '02:00:00:00:02:02', '02:00:00:00:09:09'))}"]
+
+
+def m_pkttype(rng, draft, pool):
+    return "pkttype", [f"{maybe_not(rng)}--pkt-type {rng.choice(('unicast', 'unicast', 'broadcast', 'multicast'))}"]
+
+
+def m_owner(rng, draft, pool):
+    return "owner", [f"{maybe_not(rng)}{rng.choice(('--uid-owner 0', '--uid-owner 5', '--gid-owner 0', '--socket-exists', '--uid-owner 0-10'))}"]
+
+
+def m_devgroup(rng, draft, pool):
+    side = "--src-group" if draft.hooks <= {"PREROUTING", "INPUT", "FORWARD"} else "--dst-group"
+    return "devgroup", [f"{maybe_not(rng)}{side} {rng.choice(('0x0', '0x1', '0x0/0xf'))}"]
+
+
+def m_physdev(rng, draft, pool):
+    return "physdev", [f"{maybe_not(rng)}{rng.choice(('--physdev-in eth0', '--physdev-is-in', '--physdev-is-bridged'))}"]
+
+
+def m_time(rng, draft, pool):
+    """Ranges that begin or end years away: a recording is compared with a clock of its own."""
+    return "time", [rng.choice(("--datestart 2020-01-01T00:00:00 --datestop 2037-01-01T00:00:00", "--datestop 2020-01-01T00:00:00",
+                                "--timestart 00:00:00 --timestop 23:59:59", "--weekdays Mon,Tue,Wed,Thu,Fri,Sat,Sun",
+                                "! --weekdays Mon,Tue,Wed,Thu,Fri,Sat,Sun"))]
+
+
+def m_spi(name: str, option: str) -> Callable:
+    """esp, ah, ipcomp: the payload that the packets carry begins 01 08 0f 16."""
+    values = ("17305366", "0:17305366", "17305367:4294967295", "5") if name != "ipcomp" else ("2070", "3862", "0:65535", "5")
+    return lambda rng, draft, pool: (name, [f"{maybe_not(rng)}--{option} {rng.choice(values)}"])
+
+
+def m_sctp(rng, draft, pool):
+    parts = ((0.5, lambda: f"{maybe_not(rng)}--dport {port_range(rng, pool)}"), (0.3, lambda: f"{maybe_not(rng)}--sport {port_range(rng, pool)}"),
+             (0.5, lambda: f"{maybe_not(rng)}--chunk-types {rng.choice(('any', 'all', 'only'))} {rng.choice(('INIT', 'INIT_ACK', 'DATA,INIT'))}"))
+    return "sctp", [text() for odds, text in parts if rng.random() < odds]
+
+
+def m_headers6(rng, draft, pool):
+    return "ipv6header", [f"{maybe_not(rng)}--header {rng.choice(('dst', 'hop', 'frag', 'hop,dst', 'prot'))}{rng.choice((' --soft', ''))}"]
+
+
+def m_options6(name: str) -> Callable:
+    """hbh, dst: the generator's headers hold one PadN of 4 and are 8 bytes long."""
+    return lambda rng, draft, pool: (name, [f"{maybe_not(rng)}--{name}-len {rng.choice((8, 16))}" if rng.random() < 0.6
+                                            else f"--{name}-opts {rng.choice(('1:4', '1', '5:2'))}"])
+
+
+def m_frag6(rng, draft, pool):
+    return "frag", [rng.choice(("--fragfirst", "--fragmore", "--fraglast", "--fragid 1:60000"))]
+
+
 draft_features: dict[int, frozenset[str]] = {}
 
 Condition = Callable[[Draft], bool]
@@ -259,6 +313,21 @@ MATCHES: dict[str, tuple[int, Condition, Callable]] = {
     "string": (1, always, m_string),
     "ecn": (1, always, m_ecn),
     "tcpmss": (1, with_proto("tcp"), m_tcpmss),
+    "mac": (1, lambda d: bool(d.hooks) and d.hooks <= {"PREROUTING", "INPUT", "FORWARD"}, m_mac),
+    "pkttype": (1, always, m_pkttype),
+    "owner": (1, lambda d: bool(d.hooks) and d.hooks <= {"OUTPUT", "POSTROUTING"}, m_owner),
+    "devgroup": (1, lambda d: bool(d.hooks) and (d.hooks <= {"PREROUTING", "INPUT", "FORWARD"} or d.hooks <= {"OUTPUT", "POSTROUTING"}),
+                 m_devgroup),
+    "physdev": (1, lambda d: bool(d.hooks) and d.hooks <= {"PREROUTING", "INPUT", "FORWARD"}, m_physdev),
+    "time": (1, always, m_time),
+    "esp": (4, with_proto("esp"), m_spi("esp", "espspi")),
+    "ah": (4, lambda d: d.family == IPV4 and with_proto("ah")(d), m_spi("ah", "ahspi")),
+    "ipcomp": (4, with_proto("ipcomp"), m_spi("ipcomp", "ipcompspi")),
+    "sctp": (4, with_proto("sctp"), m_sctp),
+    "ipv6header": (1, lambda d: d.family != IPV4, m_headers6),
+    "hbh": (1, lambda d: d.family != IPV4, m_options6("hbh")),
+    "dst": (1, lambda d: d.family != IPV4, m_options6("dst")),
+    "frag": (1, lambda d: d.family != IPV4, m_frag6),
 }
 
 
@@ -382,8 +451,9 @@ TARGETS: dict[str, tuple[int, Condition, Callable, bool]] = {
 def sample(feature: str, family: int) -> str:
     """A ruleset of one rule from this row of MATCHES or TARGETS; empty when the family has no such rule."""
     rng, pool = random.Random(feature), Pool()
-    for table, chain in (("filter", "INPUT"), ("mangle", "FORWARD"), ("raw", "PREROUTING"), ("nat", "POSTROUTING"), ("nat", "PREROUTING")):
-        for proto in ("", "tcp", "udp", "icmp" if family == IPV4 else "ipv6-icmp"):
+    for table, chain in (("filter", "INPUT"), ("mangle", "FORWARD"), ("raw", "PREROUTING"), ("nat", "POSTROUTING"), ("nat", "PREROUTING"),
+                         ("filter", "OUTPUT")):
+        for proto in ("", "tcp", "udp", "sctp", "esp", "ah", "ipcomp", "icmp" if family == IPV4 else "ipv6-icmp"):
             draft = Draft(table, frozenset({chain}), proto, family=family)
             row = MATCHES.get(feature) or TARGETS[feature]
             if not row[1](draft):
@@ -452,7 +522,8 @@ class RulesetMaker:
         return out
 
     def protocols(self) -> tuple[str, ...]:
-        return ("tcp", "tcp", "tcp", "udp", "udp", "icmp" if self.family == IPV4 else "ipv6-icmp", "udplite", "sctp", "89")
+        return ("tcp", "tcp", "tcp", "udp", "udp", "icmp" if self.family == IPV4 else "ipv6-icmp",
+                "udplite", "sctp", "89", "esp", "ipcomp", "ah" if self.family == IPV4 else "tcp")
 
     def network(self) -> str:
         rng = self.rng

@@ -137,7 +137,7 @@ class KernelTwin:
         self.lock = tempfile.NamedTemporaryFile(prefix="nfqfw-oracle-")     # noqa: SIM115: closed in __exit__
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "XTABLES_LOCKFILE": self.lock.name}
         self._cpus = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {max(self._cpus)})
+        os.sched_setaffinity(0, {sorted(self._cpus)[os.getpid() % len(self._cpus)]})
         try:
             self.wires = _new_namespace()
             _sysctl("net/ipv6/conf/all/disable_ipv6", 1)

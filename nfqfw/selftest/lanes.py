@@ -8,7 +8,9 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 from nfqfw.selftest import record
@@ -47,22 +49,39 @@ def record_kernel(path: Path, first: int, count: int, features: frozenset[str], 
     NAT draws ports at random where a tuple is taken: such a case is asked of two kernels, and where they do not agree the
     answer is recorded as undecided (no packets).
     """
-    from nfqfw.selftest.kernel import KernelTwin
-
     header = {"generator": GENERATOR, "features": sorted(features), "first": first, "count": count,
               "kernel": os.uname().release, "date": datetime.date.today().isoformat()}
-    with KernelTwin() as kernel, KernelTwin() as second:
-        def answers() -> Iterator[record.Answer]:
-            for seed in range(first, first + count):
-                case = make_case(seed, features)
-                answer = record.answer_of(kernel.run(case))
-                if NAT.search(case.rules) and record.answer_of(second.run(case)) != answer:
-                    answer = record.UNDECIDED
-                yield answer
-                if (seed - first + 1) % 1000 == 0:
-                    progress(f"{seed - first + 1} cases recorded")
+    chunks = [(at, min(CHUNK, first + count - at), features) for at in range(first, first + count, CHUNK)]
 
-        record.write(path, header, answers())
+    def answers() -> Iterator[record.Answer]:
+        done = 0
+        with ProcessPoolExecutor(WORKERS * os.cpu_count(), mp_context=get_context("spawn")) as pool:
+            for chunk in pool.map(_record_chunk, chunks):
+                yield from chunk
+                done += len(chunk)
+                if done % 1000 < CHUNK:
+                    progress(f"{done} cases recorded")
+
+    record.write(path, header, answers())
+
+
+CHUNK = 100                     # cases of one pair of kernel twins
+WORKERS = 3                     # per CPU: the kernel spends most of a case waiting, in the change of tables
+
+
+def _record_chunk(chunk: tuple[int, int, frozenset[str]]) -> list[record.Answer]:
+    from nfqfw.selftest.kernel import KernelTwin
+
+    first, count, features = chunk
+    with KernelTwin() as kernel, KernelTwin() as second:
+        return [_decided(make_case(seed, features), kernel, second) for seed in range(first, first + count)]
+
+
+def _decided(case: Case, kernel, second) -> record.Answer:
+    answer = record.answer_of(kernel.run(case))
+    if NAT.search(case.rules) and record.answer_of(second.run(case)) != answer:
+        return record.UNDECIDED
+    return answer
 
 
 def check_recording(path: Path, limit: int | None = None, part: int = 0, parts: int = 1, first_only: bool = False) -> Report:

@@ -30,6 +30,8 @@ LO, ETH0, ETH1 = 1, 2, 3
 LINKS = {"client": ETH0, "server": ETH1}
 POINTS = {ETH0: "client", ETH1: "server"}
 START = 10**12                  # ns: CLOCK_MONOTONIC of the first case
+WALL = 1_795_000_000 * 10**9    # ns: CLOCK_REALTIME of every case, in November 2026
+SOURCES = {ETH0: bytes.fromhex("020000000102"), ETH1: bytes.fromhex("020000000202")}       # far ends' link-layer addresses
 BETWEEN_CASES = 10**13          # ns: longer than any time-out, so that nothing of a case is left in the next
 PACKET_NS = 100_000             # between two packets of a case without a delay
 VERDICTS = ("DROP", "ACCEPT", "HELD", "QUEUE", "REPEAT")
@@ -170,8 +172,9 @@ class OurTwin:
         """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""
         self._number += 1
         self._held[self._number] = p
-        crossing = door.PacketIn(p.data, p.hook, p.ifin, p.ifout, self.family, mark=p.mark, uid=p.uid, id=self._number)
-        decision = self.engine.one(crossing, self.now, 0)
+        crossing = door.PacketIn(p.data, p.hook, p.ifin, p.ifout, self.family, mark=p.mark, uid=p.uid, gid=p.uid, id=self._number,
+                                 hwaddr=SOURCES.get(p.ifin, b""))
+        decision = self.engine.one(crossing, self.now, WALL)
         self._note(p, decision)
         on: list[Flying] = []
         for ident, verdict, data, mark, _reason in self.engine.take_released():

@@ -83,13 +83,13 @@ def _digest(value: object) -> int:
 def normal_packet(data: bytes, family: int, generated: bool) -> bytes:
     """The bytes that are compared.
 
-    A TCP checksum that the kernel left to the device is completed.
+    A TCP checksum that the kernel left to the device is completed, also where an error quotes it.
     generated: the packet was made by the router (REJECT, an ICMP error of the stack): the IPv4 identification is the
     kernel's own counter, and so is zeroed (with the header checksum redone).
     IPv6 fragments: a datagram that Linux reassembled leaves with a random identification; it is zeroed.
     Everything else is compared.
     """
-    data = completed(data, family)
+    data = quoted_completed(completed(data, family), family)
     if family != IPV4:
         return _without_fragment_id(data)
     if not generated or len(data) < 20:
@@ -117,6 +117,21 @@ def completed(data: bytes, family: int) -> bytes:
         return data
     segment = data[at:at + 16] + b"\0\0" + data[at + 18:]
     return data[:at + 16] + struct.pack(">H", checksum(pseudo + segment)) + data[at + 18:]
+
+
+def quoted_completed(data: bytes, family: int) -> bytes:
+    """An ICMP error of the router's own that quotes such a packet of its own: the quoted checksum completed, then the error's."""
+    at = (data[0] & 15) * 4 if family == IPV4 else 40
+    proto, errors = (1, (3, 4, 5, 11, 12)) if family == IPV4 else (58, (1, 2, 3, 4))
+    if data[9 if family == IPV4 else 6] != proto or len(data) < at + 48 or data[at] not in errors:
+        return data
+    whole = data[at + 8:]
+    inner = completed(whole, family) if whole[0] >> 4 == (4 if family == IPV4 else 6) else whole
+    if inner == whole:
+        return data
+    message = data[at:at + 2] + b"\0\0" + data[at + 4:at + 8] + inner
+    covered = message if family == IPV4 else data[8:40] + struct.pack(">II", len(message), 58) + message
+    return data[:at] + message[:2] + struct.pack(">H", checksum(covered)) + message[4:]
 
 
 def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:

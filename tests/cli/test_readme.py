@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
+import warnings
 from pathlib import Path
 
 import pytest
@@ -72,10 +73,20 @@ def test_every_room_of_the_package_is_in_the_table():
         assert (ROOT / path.rstrip("_")).exists() or list(ROOT.glob(path + "*")), path
 
 
-@pytest.mark.parametrize("title, names", names_by_row().items(), ids=lambda x: x if isinstance(x, str) else "")
-def test_matches_and_targets(title, names):
-    """If it fails: make readme."""
-    assert row_text(title, names) in README.splitlines()
+def names_of(title: str) -> set[str]:
+    """Names in a row of the README's table."""
+    return set(re.findall(r"`([^`]+)`", re.search(rf"^\| {title} \|(.*)\|$", README, re.M)[1]))
+
+
+@pytest.mark.parametrize("kind", ["matches", "targets"])
+def test_matches_and_targets(kind):
+    """The README names every extension, and claims no more than the build does.  Less is a warning: make readme."""
+    rows = {title: names for title, names in names_by_row().items() if title.startswith(kind)}
+    assert set().union(*map(names_of, rows)) == set().union(*rows.values())
+    assert names_of(f"{kind}, evaluated") <= rows[f"{kind}, evaluated"]
+    for title, names in rows.items():
+        if row_text(title, names) not in README.splitlines():
+            warnings.warn(f"README.md, row '{title}' is behind the build: make readme", stacklevel=1)
 
 
 def test_the_python_example_runs(tmp_path, monkeypatch):
