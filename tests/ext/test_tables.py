@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 
+import os
+
 import pytest
 
 from nfqfw.selftest import kernel as twin
@@ -17,6 +19,7 @@ from nfqfw.selftest.packets import IPV4, IPV6, Packet
 
 pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(twin.missing()), reason=f"kernel twin: {twin.missing()}")]
 FAMILIES = (IPV4, IPV6)
+TIMED = pytest.mark.skipif(os.environ.get("NFQFW_TIMED") != "1", reason="goes by the kernel's jiffies: NFQFW_TIMED=1 on an idle machine")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,7 @@ def test_recent_random(kernel, family, seed):
     compare(kernel, Case(family, raw(*rules), steps), ("raw", "PREROUTING"))
 
 
+@TIMED
 @pytest.mark.parametrize("family", FAMILIES)
 def test_recent_rate_of_new_connections(kernel, family):
     """The usual pair of rules: the fourth packet within the time is refused, and asks anew each time with --update."""
@@ -139,6 +143,7 @@ def rate(name: str, rest: str) -> str:
     return f"-m hashlimit --hashlimit-name {name} {rest}"
 
 
+@TIMED
 @pytest.mark.parametrize("family", FAMILIES)
 def test_hashlimit_packets(kernel, family):
     """A bucket per source: the burst, then one packet for each 500 ms; `above` is the rest."""
@@ -148,6 +153,7 @@ def test_hashlimit_packets(kernel, family):
     compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"), (11, 5))
 
 
+@TIMED
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mode, masks", [("srcip", ""), ("dstip", ""), ("srcport", ""), ("dstport", ""), ("srcip,dstip,srcport,dstport", ""), ("srcip", "--hashlimit-srcmask {}"),
                                          ("dstip", "--hashlimit-dstmask {}"), ("srcip,dstip", "--hashlimit-srcmask 0 --hashlimit-dstmask {}"), ("", "")])
@@ -162,6 +168,7 @@ def test_hashlimit_modes(kernel, family, mode, masks):
     compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"))
 
 
+@TIMED
 @pytest.mark.parametrize("family", FAMILIES)
 def test_hashlimit_bytes(kernel, family):
     """Bytes per second, in 16-byte chunks begun; a burst fills the bucket up so many times."""
@@ -170,6 +177,7 @@ def test_hashlimit_bytes(kernel, family):
     compare(kernel, Case(family, rules, steps), ("raw", "PREROUTING"))
 
 
+@TIMED
 def test_hashlimit_rate_match(kernel):
     """Counts for an interval instead of spending credits: over it once, the next interval is over too."""
     rules = raw(rate("rm", "--hashlimit-upto 3/s --hashlimit-burst 2 --hashlimit-rate-match"),
@@ -179,6 +187,7 @@ def test_hashlimit_rate_match(kernel):
     compare(kernel, Case(IPV4, rules, steps), ("raw", "PREROUTING"))
 
 
+@TIMED
 def test_hashlimit_full_table_drops(kernel):
     """The entry over --hashlimit-htable-max: packet dropped, nothing counts; expired ones go at the next clean-up."""
     rules = raw(rate("full", "--hashlimit-upto 1/min --hashlimit-mode srcip --hashlimit-htable-size 2 --hashlimit-htable-max 3 "
@@ -187,6 +196,7 @@ def test_hashlimit_full_table_drops(kernel):
     compare(kernel, Case(IPV4, rules, steps), ("raw", "PREROUTING"), (7, 7))
 
 
+@TIMED
 def test_hashlimit_expired_entries_start_afresh(kernel):
     """Spent, unused for its time and a clean-up: full again; used in between it lives on."""
     rules = raw(rate("exp", "--hashlimit-upto 1/hour --hashlimit-burst 2 --hashlimit-mode srcip --hashlimit-htable-expire 400 --hashlimit-htable-gcinterval 100"))
@@ -194,6 +204,7 @@ def test_hashlimit_expired_entries_start_afresh(kernel):
     compare(kernel, Case(IPV4, rules, steps), ("raw", "PREROUTING"), (4,))
 
 
+@TIMED
 def test_hashlimit_first_rule_makes_the_table(kernel):
     """Two rules of one name share entries, which live by the first rule's rate; `above` is each rule's own."""
     rules = raw(rate("one", "--hashlimit-upto 1/min --hashlimit-burst 2 --hashlimit-mode srcip"), rate("one", "--hashlimit-above 1000/s --hashlimit-burst 100 --hashlimit-mode dstip"))
@@ -215,6 +226,7 @@ def reset(src: str = "C0", sport: int = 1000, delay: float = 0.02) -> list[Step]
 NEW = "-p tcp --syn -m connlimit "
 
 
+@TIMED
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("options", ["--connlimit-above 2", "--connlimit-upto 2", "--connlimit-above 2 --connlimit-daddr", "--connlimit-above 3 --connlimit-mask {}",
                                      "--connlimit-upto 3 --connlimit-mask 0", "--connlimit-above 0"])
@@ -226,6 +238,7 @@ def test_connlimit_counts_living_connections(kernel, family, options):
     compare(kernel, Case(family, rules, steps), ("filter", "FORWARD"))
 
 
+@TIMED
 @pytest.mark.parametrize("family", FAMILIES)
 def test_connlimit_dropped_connections_do_not_count(kernel, family):
     """What the rule itself drops never becomes a connection: the third is tried for ever, and let in when one has ended."""
@@ -234,6 +247,7 @@ def test_connlimit_dropped_connections_do_not_count(kernel, family):
     compare(kernel, Case(family, rules, steps), ("filter", "FORWARD"), (5, 4))
 
 
+@TIMED
 @pytest.mark.parametrize("family", FAMILIES)
 def test_connlimit_other_packets_join_too(kernel, family):
     """Packets of connections that the rule did not see begin, replies under the server's address, UDP, connections that time out."""
