@@ -1,6 +1,6 @@
 """Build every .pyx of the package as one extension module each; everything else is in pyproject.toml.
 
-NFQFW_SANITIZE=1 builds under ASan and UBSan, =fuzzer for libFuzzer (clang); NFQFW_MUTATIONS=1 compiles the oracle's planted bugs in (tests only).
+NFQFW_SANITIZE=1 builds under ASan and UBSan, =fuzzer for libFuzzer (clang).
 NFQFW_EXTENSIONS=0 leaves them out: bootstrap.sh installs first, and make then builds them in place, on all cores.
 """
 
@@ -18,14 +18,13 @@ FLAGS = {                       # NFQFW_SANITIZE -> (compiler flags, linker flag
     "fuzzer": (["-g", "-O1", "-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize=pointer-overflow", *SANITIZE[1:]], ["-fsanitize=fuzzer-no-link,address,undefined"]),
 }
 compile_args, link_args = FLAGS[os.environ.get("NFQFW_SANITIZE", "")]
-macros = [("NFQFW_MUTATIONS", "1")] if os.environ.get("NFQFW_MUTATIONS") == "1" else []
 
 
 def extensions() -> list[Extension]:
     sources = sorted(Path("nfqfw").rglob("*.pyx")) if os.environ.get("NFQFW_EXTENSIONS") != "0" else []
     return [
         Extension(".".join(path.with_suffix("").parts), [str(path)], extra_compile_args=compile_args,
-                  extra_link_args=link_args, define_macros=macros)
+                  extra_link_args=link_args)
         for path in sources
     ]
 

@@ -6,9 +6,8 @@ decision lies within 40 ms of its bound.
 
 from __future__ import annotations
 
-import random
-
 import os
+import random
 
 import pytest
 
