@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from bench.harness import Figure, Machine, report
 from bench.subjects import demo_program
+from bench.wire import checksum, ipv4
 
 FORWARD, BATCH = 2, 64
 CLIENT, SERVER = bytes([10, 0, 1, 2]), bytes([10, 0, 2, 2])
@@ -33,15 +34,6 @@ CASES = (
     Case("UDP, 10,000 unanswered flows (ruleset walked)", 10_000, answered=False),
     Case("TCP, 1 known flow, 1,448 bytes", 0, tcp=True),
 )
-
-
-def checksum(data: bytes) -> int:
-    return ~(int.from_bytes(data + b"\0" * (len(data) % 2)) % 0xFFFF) & 0xFFFF
-
-
-def ipv4(source: bytes, destination: bytes, proto: int, payload: bytes) -> bytes:
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0x4000, 63, proto, 0, source, destination)
-    return head[:10] + checksum(head).to_bytes(2) + head[12:] + payload
 
 
 def udp(reply: bool, flow: int = 0) -> bytes:
