@@ -1,4 +1,4 @@
-"""What the benchmarks share: the lab, the subject's process, traffic, statistics, and the table with machine and commit.
+"""What the benchmarks share: the lab, the subject's process, and traffic.  Statistics and printing: result.py.
 
     client (CPU 0) ── eth0 firewall eth1 ── server          the subject is pinned to the last CPU, all else to the first
 
@@ -10,13 +10,10 @@ keeps that small: the kernel's own iptables counts and drops measured packets in
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import platform
 import select
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,32 +22,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.result import (ROOT, Arguments, Axis, Check, Figure, Machine, Plot, at_least, at_most, numbers, ratio,  # noqa: F401: also from here
+                          report, reported)
 from bench.subjects import NAT_SUBJECTS, SUBJECTS
 from netns import Lab
 
-ROOT = Path(__file__).parent.parent
 PORT = 9000
 PAYLOAD = b"18 bytes of data.."     # of a measured datagram; openings have another length
 FLOWS = 16
 START_SECONDS = 20              # scapy's import on a busy machine
-
-
-class Machine(NamedTuple):
-    cpu: str
-    cpus: int
-    kernel: str
-    python: str
-    load: str                   # 1-minute load when the run began: figures of a busy machine are worth less
-    commit: str
-
-    @classmethod
-    def this(cls) -> Machine:
-        cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                    if line.startswith("model name")), platform.processor())
-        run = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"],
-                             capture_output=True, text=True)
-        return cls(cpu, os.cpu_count() or 1, platform.release(), platform.python_version(),
-                   f"{os.getloadavg()[0]:.1f}", run.stdout.strip() or "unknown")
 
 
 class Running(NamedTuple):
@@ -196,46 +176,3 @@ class Bench:
         with self.lab.firewall.entered(), open("/proc/thread-self/net/netfilter/nfnetlink_queue") as table:
             lines = [[int(field) for field in line.split()] for line in table]
         return sum(line[2] for line in lines), sum(line[5] + line[6] for line in lines)
-
-
-# ---- figures ----------------------------------------------------------------------------------------------------------
-
-class Figure(NamedTuple):
-    """Median and range of repeated runs."""
-
-    median: float
-    low: float
-    high: float
-    runs: int
-
-    @classmethod
-    def of(cls, values: list[float]) -> Figure:
-        return cls(statistics.median(values), min(values), max(values), len(values))
-
-    def text(self, digits: int = 2) -> str:
-        return f"{self.median:,.{digits}f} ({self.low:,.{digits}f}–{self.high:,.{digits}f})"
-
-
-def ratio(above: list[float], below: list[float]) -> float:
-    """Median of the ratios of runs made side by side: what disturbs a round of runs disturbs both."""
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
-
-
-def report(title: str, machine: Machine, columns: list[str], rows: list[list[str]], checks: list[tuple[str, float, bool]],
-           document: dict, as_json: bool) -> int:
-    """Print a table (or the document as JSON); returns the exit code: 1 if a check failed."""
-    if as_json:
-        document |= {"machine": machine._asdict(),
-                     "checks": [{"what": what, "value": value, "ok": ok} for what, value, ok in checks]}
-        print(json.dumps(document, indent=1))
-        return 0 if all(ok for _, _, ok in checks) else 1
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    print(title)
-    print(f"{machine.cpu}, {machine.cpus} CPUs, Linux {machine.kernel}, Python {machine.python}, load {machine.load}, "
-          f"commit {machine.commit}\n")
-    for row in [columns, ["-" * width for width in widths], *rows]:
-        print("  ".join(cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))).rstrip())
-    print()
-    for what, value, ok in checks:
-        print(f"{'ok  ' if ok else 'MISS'} {what}: {value:.2f}")
-    return 0 if all(ok for _, _, ok in checks) else 1

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.harness import Bench, Figure, Machine, Running, report
+from bench.harness import Bench, Figure, Machine, Running, at_least, at_most, report, reported
+from bench.result import Arguments, Check
 from bench.packets import cpu_per_packet
 from bench.subjects import SUBJECTS
 
@@ -31,13 +32,33 @@ def test_cpu_clock_is_of_the_process_and_in_nanoseconds():
 
 
 def test_a_missed_target_is_the_exit_code_and_json_says_the_same(capsys):
-    machine = Machine("c", 2, "k", "p", "0.1", "abc")
-    assert report("t", machine, ["", "x"], [["a", "1"]], [("good", 1.0, True)], {}, False) == 0
-    assert report("t", machine, ["", "x"], [["a", "1"]], [("bad", 2.0, False)], {}, False) == 1
+    machine = Machine("c", 2, "k", "p", "0.1", "abc", "2026-01-02 03:04")
+    table = ["", "x"], [["a", "1"]]
+    assert report("t", machine, *table, [at_most("good", 1.0, 1.15), reported("seen", 7)], {}, False) == 0
+    assert "ok   good: 1.00 (target ≤ 1.15)\n     seen: 7.00\n" in capsys.readouterr().out
+    assert report("t", machine, *table, [("bad", 2.0, False)], {}, False) == 1
     assert "MISS bad: 2.00" in capsys.readouterr().out
-    assert report("t", machine, [], [], [("bad", 2.0, False)], {"question": "q"}, True) == 1
+    assert report("t", machine, *table, [at_least("bad", 2.0, 25)], {"question": "q"}, True) == 1
     document = json.loads(capsys.readouterr().out)
-    assert document["machine"]["commit"] == "abc" and document["checks"] == [{"what": "bad", "value": 2.0, "ok": False}]
+    assert document["machine"]["commit"] == "abc" and document["question"] == "q" and document["rows"] == [["a", "1"]]
+    assert document["checks"] == [{"what": "bad", "value": 2.0, "ok": False, "target": "≥ 25"}]
+
+
+def test_targets_include_their_bound():
+    assert at_most("x", 1.15, 1.15).ok and not at_most("x", 1.16, 1.15).ok
+    assert at_least("x", 25, 25).ok and not at_least("x", 24.9, 25).ok
+    assert reported("x", 1) == Check("x", 1, True, "")
+
+
+def test_quick_sets_defaults_and_given_options_win():
+    def parse(*arguments):
+        parser = Arguments("Doc.", runs=7, quick={"size": 3})
+        parser.add_argument("--size", type=int, default=100)
+        options = parser.parse_args(arguments)
+        return options.runs, options.size
+
+    assert parse() == (7, 100) and parse("--quick") == (1, 3)
+    assert parse("--quick", "--runs", "2") == (2, 3) and parse("--size", "9", "--quick") == (1, 9)
 
 
 def test_subjects_are_the_five_of_the_issue():
