@@ -24,7 +24,7 @@ from libc.string cimport memcpy, memset
 from nfqfw._arena cimport Arena
 from nfqfw._atomic cimport add32, fence, load32, lock, lowest, match10, prefetch, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_TWO, DYING, EXPECTED, FIXED_TIMEOUT,
-                          ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, is_expired, labels_of, read_tuple, ticks)
+                          ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, direction_of, is_expired, labels_of, read_tuple, ticks)
 from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
                             CT_UNTRACKED, DROP, HAS_L4, IPV4, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED,
                             REASON_TABLE_FULL, Packet)
@@ -368,12 +368,13 @@ cdef int resolve_clash(Conntrack* t, Packet* p, uint32_t i, uint32_t other, uint
     cdef Tuple mine[2]
     cdef Tuple theirs[2]
     cdef uint32_t d
-    cdef bint equal, reversed_
+    cdef bint equal, reversed_, zoned
     for d in range(2):
         read_tuple(&t.table, i, d, &mine[d])
         read_tuple(&t.table, other, d, &theirs[d])
-    equal = same_but_zone(&mine[0], &theirs[0]) and same_but_zone(&mine[1], &theirs[1])
-    reversed_ = same_but_zone(&mine[0], &theirs[1]) and same_but_zone(&mine[1], &theirs[0])
+    zoned = mine[0].zone == theirs[0].zone and mine[1].zone == theirs[1].zone
+    equal = zoned and same_but_zone(&mine[0], &theirs[0]) and same_but_zone(&mine[1], &theirs[1])
+    reversed_ = zoned and same_but_zone(&mine[0], &theirs[1]) and same_but_zone(&mine[1], &theirs[0])
     if may_clash(&t.table.hot[i]) and (equal or reversed_):
         merge_counters(t, other, i, reversed_)
         conntrack_release(t, i)
@@ -444,7 +445,7 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
             c.flags &= <uint8_t>(0xff - CONN_EVENT)
             emit(t, i, EVENT_UPDATE, 0)
         return 0
-    if p.ctinfo != CT_NEW and not (p.ctinfo == CT_RELATED and c.status & EXPECTED):
+    if direction_of(p.ctinfo) == REPLY:
         conntrack_release(t, i)
         return 0
     t.now_ns = now_ns

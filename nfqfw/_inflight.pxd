@@ -34,8 +34,8 @@ cdef struct InFlight:           # 64 bytes
     uint8_t ctinfo
     uint8_t done                # hooks already run, one bit each
     uint8_t trace
-    uint8_t own
-    uint8_t ttl_plus            # spare
+    uint8_t own                 # of a reply of ours that has not left yet: another key
+    uint8_t made_here           # the packet is a reply of ours (Packet.own)
     uint8_t used
     uint16_t zone
     uint8_t zone_dir

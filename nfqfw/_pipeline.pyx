@@ -105,6 +105,7 @@ cdef inline void fill_record(InFlight* r, const Packet* p) noexcept nogil:
     r.ctinfo = p.ctinfo
     r.done = p.step
     r.trace = p.trace
+    r.made_here = p.own
     r.zone = p.zone
     r.zone_dir = p.zone_dir
 
@@ -350,7 +351,7 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     p.conn = r.conn
     p.ctinfo = r.ctinfo
     p.step = r.done
-    p.own = r.own
+    p.own = r.own | r.made_here
     p.zone = r.zone
     p.zone_dir = r.zone_dir
     p.secmark = r.secmark

@@ -22,7 +22,8 @@ from nfqfw.reasons import REASONS
 from nfqfw.rules import check, load, lower_rule
 from nfqfw.rules.model import Standard
 from nfqfw.selftest.case import Case, Step
-from nfqfw.selftest.outcome import Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_packet, trains_joined, with_marks
+from nfqfw.selftest.outcome import (Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_packet,
+                                    trains_joined, with_marks)
 from nfqfw.selftest.packets import IPV4, build, checksum
 from nfqfw.selftest.reassembly import Reassembly
 
@@ -81,6 +82,11 @@ def route(data: bytes, family: int) -> int:
     if target in _LOCAL[family]:
         return LO
     return next((link for prefix, link in _ROUTES[family] if target.startswith(prefix)), 0)
+
+
+def is_loopback(data: bytes, family: int) -> bool:
+    """Whether a packet is for 127.0.0.0/8 or ::1: from outside (NAT may have sent it there) Linux drops it where it routes."""
+    return data[16] == 127 if family == IPV4 else data[24:40] == b"\0" * 15 + b"\1"
 
 
 class OurTwin:
@@ -202,7 +208,7 @@ class OurTwin:
         if p.hook == door.PREROUTING:
             out = route(p.data, self.family)
             if out == LO:
-                return self._to_input(p)
+                return self._to_input(p) if p.ifin == LO or not is_loopback(p.data, self.family) else []
             return [Flying(forwarded(p.data, self.family), door.FORWARD, p.ifin, out, p.mark, None, p.datagram)] if out else []
         if p.hook == door.OUTPUT:               # rewritten there: routed again
             return [Flying(p.data, door.POSTROUTING, p.ifin, route(p.data, self.family), p.mark, p.uid, p.datagram)]
