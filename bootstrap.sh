@@ -23,6 +23,7 @@ TEST_PACKAGES='
 iptables-legacy                                     iptables
 nft                                                 nftables
 conntrack                                           conntrack
+ipset                                               ipset
 iperf3                                              iperf3
 tcpdump                                             tcpdump
 tracepath                                           iputils-tracepath

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SHARED = {"__init__", "__main__", "harness", "result", "rulesets", "subjects", "wire"}
+SHARED = {"__init__", "__main__", "burst", "harness", "path", "result", "rulesets", "subjects", "wire"}
 QUESTIONS = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in SHARED)
 
 

@@ -31,6 +31,7 @@ PORT = 9000
 PAYLOAD = b"18 bytes of data.."     # of a measured datagram; openings have another length
 FLOWS = 16
 START_SECONDS = 20              # scapy's import on a busy machine
+LOAD_SECONDS = 60               # more, for a ruleset of 100,000
 
 
 class Running(NamedTuple):
@@ -78,17 +79,17 @@ class Bench:
         self.lab.close()
 
     @contextlib.contextmanager
-    def running(self, name: str, queues: int = 1) -> Iterator[Running]:
-        """A subject with packets diverted to it; pinned to the last CPU if it has one queue."""
+    def running(self, name: str, queues: int = 1, rules: Path | None = None) -> Iterator[Running]:
+        """A subject with packets diverted to it; pinned to the last CPU if it has one queue.  rules: for "nfqfw", its ruleset."""
         if (SUBJECTS | NAT_SUBJECTS)[name].start is None:
             yield Running(name, None)
             return
         process = self.lab.firewall.popen(
             [sys.executable, "-m", "bench.subjects", name, "--queues", str(queues),
-             *(("--cpu", str(self.subject_cpu)) if queues == 1 else ())], cwd=ROOT, preexec_fn=self._all_cpus,
+             *(("--cpu", str(self.subject_cpu)) if queues == 1 else ()), *(("--rules", str(rules)) if rules else ())], cwd=ROOT, preexec_fn=self._all_cpus,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            ready, _, _ = select.select([process.stdout], [], [], START_SECONDS)
+            ready, _, _ = select.select([process.stdout], [], [], START_SECONDS + (LOAD_SECONDS if rules else 0))
             if not ready or process.stdout.readline() != "ready\n":
                 process.kill()
                 raise RuntimeError(f"{name} did not start: {process.communicate()[1]}")

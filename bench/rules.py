@@ -1,118 +1,119 @@
-"""How long do rulesets take to read, check, change and print, beside iptables-legacy?
+"""What does a packet cost as the ruleset grows, beside the kernel's own firewalls?  1 to 100,000 rules that do not match.
 
-    python -m bench rules [--sizes 1000,10000,100000] [--runs 5] [--json]
+    ports       -p udp --dport N, no address: the first packet of a flow walks them all
+    addresses   -s HOST: the same
+    answered    the port rules behind `--ctstate RELATED,ESTABLISHED -j ACCEPT`, packets of known flows: the walk ends at once
 
-Process start to end: iptables-restore, one iptables -A and iptables-save on a ruleset of each size; ours on a state file
-(NFQFW_STATE: reads and writes the whole file each time), the tool's on a namespace of its own.  And inside one process, where a daemon
-does it: CPU of load, of the whole-table checks and of save.
+CPU of a packet's whole path (path.py): the sender's share with routing and, for the kernel's firewalls, the rules; and the share
+of nfqfw's process.  Break-even: the number of rules from which nfqfw costs less than iptables, between the measured sizes by
+a straight line, as the kernel's cost grows.  At most 4 minutes; of 100,000 rules iptables-nft takes many seconds to load.
 """
 
-import argparse
-import json
-import os
-import random
-import resource
-import shutil
-import statistics
-import subprocess
+from __future__ import annotations
+
 import sys
-import tempfile
-import time
-from pathlib import Path
+from contextlib import ExitStack
 
-from bench.harness import Machine
-from nfqfw.rules import check, load, save
+from bench import rulesets
+from bench.path import LABELS, Fresh, Known, present, standing
+from bench.result import Arguments, Axis, Figure, Machine, Plot, at_least, at_most, numbers, ratio, report, reported
 
-ROOT = Path(__file__).parent.parent
+SIZES = [1, 10, 100, 1_000, 10_000, 100_000]
+CONTENDERS = ("legacy", "nft", "nfqfw")
+QUESTIONS = {"ports": "port rules, first packets", "addresses": "address rules, first packets", "answered": "port rules, known flows"}
+BACKLOG = 20_000                # packets; the path's cost does not depend on it
+SPEEDUP_AT, SPEEDUP = 10_000, 25                        # port rules, times cheaper than both of the kernel's
+BREAK_EVEN = {"ports": 200, "addresses": 1_300}         # rules at most, with iptables-legacy
 
-
-def ruleset(rules: int) -> str:
-    """Save-form rules of six kinds in INPUT and ten user chains, as firewalls have them."""
-    rng = random.Random(rules)
-    out = ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", *(f":c{i} - [0:0]" for i in range(10))]
-    for i in range(rules):
-        address = ".".join(str(rng.randrange(1, 224)) for _ in range(4))
-        port = rng.randrange(65536)
-        chain = f"c{i % 10}" if i % 3 else "INPUT"
-        out.append(f"-A {chain} " + (
-            f"-s {address}/32 -j DROP", f"-s {address}/32 -p tcp -m tcp --dport {port} -j ACCEPT",
-            f"-d {address}/32 -i eth0 -p udp -m udp --dport {port} -m comment --comment \"rule {i}\" -j ACCEPT",
-            f"-p tcp -m tcp --dport {port} -m conntrack --ctstate NEW -j ACCEPT",
-            f"-s {address}/32 -p tcp -m multiport --dports {port % 1000},{1000 + port % 60000} -m conntrack --ctstate NEW -j ACCEPT",
-            f"! -s {address}/32 -m limit --limit 5/min -j LOG --log-prefix \"drop {i % 50}: \"")[i % 6])
-    return "\n".join(out) + "\nCOMMIT\n"
+Costs = dict[tuple[str, int], list[float]]              # by contender and number of rules: µs of each run
 
 
-def in_process(text: str) -> dict[str, float]:
-    """CPU seconds of one load, check and save."""
-    out, begin = {}, time.process_time()
-    rules = load(text, "bench", 2)
-    for name, step in (("load", None), ("check", lambda: check(rules)), ("save", lambda: save(rules))):
-        if step is not None:
-            begin = time.process_time()
-            step()
-        out[name] = time.process_time() - begin
-    return out
+def text_of(question: str, rules: int) -> str:
+    match question:
+        case "ports":
+            return rulesets.ports(rules).text()
+        case "addresses":
+            return rulesets.addresses(rules).text()
+        case _:
+            return rulesets.ports(max(1, rules - 1)).text(first=(rulesets.ESTABLISHED,))
 
 
-def seconds(command: list[str], env: dict[str, str], stdin: str = "") -> float:
-    begin = time.perf_counter()
-    subprocess.run(command, input=stdin, env=env, text=True, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - begin
+def measure(question: str, rules: int, contenders: list[str], runs: int, backlog: int) -> tuple[dict[str, list[float]], list[float]]:
+    """(µs per packet of each contender, whole path; nfqfw's own share), run by run."""
+    text, spent, own = text_of(question, rules), {name: [] for name in contenders}, []
+    with ExitStack() as stack:
+        stands = {name: stack.enter_context(standing(name, text)) for name in contenders}
+        traffic = {name: Known(stand.bench) if question == "answered" else Fresh(stand.bench) for name, stand in stands.items()}
+        for _ in range(runs):
+            for name, stand in stands.items():
+                cost = stand.cost(traffic[name], backlog)
+                spent[name].append(cost.whole)
+                if name == "nfqfw":
+                    own.append(cost.subject)
+        for sender in traffic.values():
+            sender.close()
+    return spent, own
 
 
-def ours(text: str, folder: Path) -> dict[str, float]:
-    env = {**os.environ, "NFQFW_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)}
-    base = [sys.executable, "-m", "nfqfw"]
-    return {"restore": seconds([*base, "iptables-restore"], env, text), "append": seconds([*base, "iptables", "-A", "INPUT", "-j", "ACCEPT"], env),
-            "save": seconds([*base, "iptables-save"], env)}
-
-
-TIMED = """
-t() { local b=$EPOCHREALTIME; "$@" > /dev/null || exit 9; local e=$EPOCHREALTIME; echo $(( ${e/./} - ${b/./} )); }
-t iptables-legacy-restore "$1"; t iptables-legacy -A INPUT -j ACCEPT; t iptables-legacy-save
-"""
-
-
-def theirs(text: str, folder: Path) -> dict[str, float]:
-    path = folder / "rules"
-    path.write_text(text)
-    env = {**os.environ, "XTABLES_LOCKFILE": str(folder / "lock")}
-    out = subprocess.run(["unshare", "-n", "bash", "-c", TIMED, "bench", str(path)], env=env, capture_output=True, text=True, check=True).stdout
-    return dict(zip(("restore", "append", "save"), (int(line) / 1e6 for line in out.split()), strict=True))
-
-
-def medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+def break_even(sizes: list[int], kernel: list[float], ours: list[float]) -> float | None:
+    """Rules at which the kernel's cost passes ours, medians joined by straight lines; 0 = from the first on, None = never."""
+    over = [theirs - mine for theirs, mine in zip(kernel, ours, strict=True)]
+    if over[0] >= 0:
+        return 0
+    for i in range(1, len(sizes)):
+        if over[i] >= 0:
+            return sizes[i - 1] + (sizes[i] - sizes[i - 1]) * -over[i - 1] / (over[i] - over[i - 1])
+    return None
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="1000,10000,100000")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser = Arguments(__doc__, runs=5, quick={"sizes": [1, 100, 1_000], "backlog": 2_000, "runs": 3})
+    parser.add_argument("--sizes", type=numbers, default=SIZES, help="numbers of rules")
+    parser.add_argument("--only", nargs="*", choices=list(QUESTIONS), default=list(QUESTIONS), help="of the three questions")
+    parser.add_argument("--backlog", type=int, default=BACKLOG, help="packets that nfqfw drains in a run")
     options = parser.parse_args()
-    with_tool = os.geteuid() == 0 and shutil.which("iptables-legacy") is not None
-    machine, results = Machine.this(), []
-    for size in map(int, options.sizes.split(",")):
-        text = ruleset(size)
-        with tempfile.TemporaryDirectory() as folder:
-            runs = [(in_process(text), ours(text, Path(folder)), theirs(text, Path(folder)) if with_tool else None) for _ in range(options.runs)]
-        results.append({"rules": size, "cpu": medians([run[0] for run in runs]), "ours": medians([run[1] for run in runs]),
-                        "legacy": medians([run[2] for run in runs]) if with_tool else None})
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    if options.json:
-        print(json.dumps({"machine": machine._asdict(), "results": results, "peak_mib": memory}))
-        return 0
-    print(f"rules: {machine.cpu}, {machine.cpus} CPUs, Linux {machine.kernel}, load {machine.load}, commit {machine.commit}; median of {options.runs}")
-    print(f"{'rules':>8}  {'CPU of load':>11} {'check':>7} {'save':>7}   {'restore':>8} {'-A':>7} {'save':>7} s   (iptables-legacy)")
-    for row in results:
-        cpu, mine, tool = row["cpu"], row["ours"], row["legacy"]
-        other = "  ".join(f"{tool[name]:.3f}" for name in ("restore", "append", "save")) if tool else "not here"
-        print(f"{row['rules']:>8}  {cpu['load']:>11.3f} {cpu['check']:>7.3f} {cpu['save']:>7.3f}   "
-              f"{mine['restore']:>8.3f} {mine['append']:>7.3f} {mine['save']:>7.3f}     {other}")
-    print(f"peak memory of the process that loaded them: {memory} MiB")
-    return 0
+    contenders = [name for name in CONTENDERS if present(name)]
+    machine, costs, own = Machine.this(), {}, {}
+    for question in options.only:
+        costs[question] = {}
+        for rules in options.sizes:
+            spent, share = measure(question, rules, contenders, options.runs, options.backlog)
+            costs[question] |= {(name, rules): values for name, values in spent.items()}
+            own[question, rules] = share
+    return tell(machine, options, contenders, costs, own)
+
+
+def tell(machine: Machine, options, contenders: list[str], costs: dict[str, Costs], own: dict) -> int:
+    rows = [["", QUESTIONS[question], f"{rules:,}", *(Figure.of(costs[question][name, rules]).text() for name in contenders),
+             f"{Figure.of(own[question, rules]).median:.2f}"] for question in costs for rules in options.sizes]
+    checks = [check for question, measured in costs.items() for check in checks_of(question, options.sizes, contenders, measured)]
+    document = {"question": "rules", "runs": options.runs, "backlog": options.backlog, "cost_us": {
+        question: {f"{name}/{rules}": values for (name, rules), values in measured.items()} for question, measured in costs.items()}}
+    return report(f"CPU of a packet's whole path, µs; median (range) of {options.runs} alternated runs", machine,
+                  ["", "rules", "number", *(LABELS[name] for name in contenders), "of it nfqfw's process"], rows, checks, document,
+                  options.json, [plot(question, options.sizes, contenders, measured) for question, measured in costs.items()])
+
+
+def checks_of(question: str, sizes: list[int], contenders: list[str], costs: Costs) -> list:
+    checks = []
+    for name in contenders[:-1]:
+        for rules in sizes if question == "ports" else sizes[-1:]:
+            times = ratio(costs[name, rules], costs["nfqfw", rules])
+            what = f"{QUESTIONS[question]}, {rules:,}: {LABELS[name]} / nfqfw"
+            wanted = question == "ports" and rules == SPEEDUP_AT
+            checks.append(at_least(what, times, SPEEDUP) if wanted else reported(what, times))
+        medians = [[Figure.of(costs[who, rules]).median for rules in sizes] for who in (name, "nfqfw")]
+        even = break_even(sizes, *medians)
+        if question in BREAK_EVEN and even is not None:
+            what = f"break-even with {LABELS[name]}, {QUESTIONS[question]} (rules)"
+            checks.append(at_most(what, even, BREAK_EVEN[question]) if name == "legacy" else reported(what, even))
+    return checks
+
+
+def plot(question: str, sizes: list[int], contenders: list[str], costs: Costs) -> Plot:
+    return Plot(f"rules_{question}", f"CPU per packet, whole path: {QUESTIONS[question]}", Axis("rules in the chain", log=True),
+                Axis("µs of CPU per packet", log=True),
+                {LABELS[name]: [Plot.point(rules, costs[name, rules]) for rules in sizes] for name in contenders})
 
 
 if __name__ == "__main__":

@@ -410,7 +410,7 @@ def inside(rule: Rule, rng: random.Random, family: int) -> Header:
 
 def missing(rng: random.Random, family: int) -> Header:
     client, server = corner(family)
-    return Header(UDP, within(client, rng, family), within(server, rng, family), rng.randrange(1024, 65536), SERVER_PORT)
+    return Header(UDP, client.address + rng.randrange(2, 255), server.address + rng.randrange(2, 255), rng.randrange(1024, 65536), SERVER_PORT)
 
 
 def anywhere(rng: random.Random, family: int) -> Header:

@@ -37,14 +37,20 @@ def hooks() -> frozenset[str]:
 
 
 def demo_program():
+    return program_of((RULES / "demo.v4").read_text(), (RULES / "demo.v6").read_text())
+
+
+def program_of(text4: str, text6: str = ""):
+    """Program of iptables-save texts of the two families."""
     from nfqfw.compile import compile_rulesets
     from nfqfw.rules import check, load
 
     rulesets = []
-    for family, name in ((2, "demo.v4"), (10, "demo.v6")):
-        ruleset = load((RULES / name).read_text(), name, family)
-        check(ruleset)
-        rulesets.append(ruleset)
+    for family, text in ((2, text4), (10, text6)):
+        if text:
+            ruleset = load(text, f"rules.v{4 if family == 2 else 6}", family)
+            check(ruleset)
+            rulesets.append(ruleset)
     return compile_rulesets(rulesets)
 
 
@@ -199,11 +205,15 @@ def main() -> None:
     parser.add_argument("subject", choices=[name for name, subject in (SUBJECTS | NAT_SUBJECTS).items() if subject.start])
     parser.add_argument("--cpu", type=int, help="pin to this CPU")
     parser.add_argument("--queues", type=int, default=1, help="queues, one thread each")
+    parser.add_argument("--rules", type=Path, help="of nfqfw: an iptables-save file (IPv4), instead of the demo ruleset")
     options = parser.parse_args()
     if options.cpu is not None:
         os.sched_setaffinity(0, {options.cpu})
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    stop = (SUBJECTS | NAT_SUBJECTS)[options.subject].start(options.queues)
+    if options.rules:
+        stop = run_program(program_of(options.rules.read_text()), options.queues)
+    else:
+        stop = (SUBJECTS | NAT_SUBJECTS)[options.subject].start(options.queues)
     gc.freeze()
     print("ready", flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
