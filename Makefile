@@ -12,7 +12,7 @@ help:
 	@echo "make demo    set up, build, and show nfqfw filtering real traffic between three namespaces"
 	@echo "make test    set up, build, and run all tests (PYTEST_ARGS='-k word' runs some)"
 	@echo "make build   set up and build only"
-	@echo "make bench   the benchmarks: packets per second, CPU per packet, TCP bulk"
+	@echo "make bench   all benchmarks, a quarter of an hour (ARGS=--quick: do they work? ARGS=rules: one of them)"
 	@echo "make oracle  record the kernel's answers anew (root); CASE=seed shows the kernel's and ours for one case"
 	@echo "make clean   remove .venv and everything built"
 
@@ -42,6 +42,7 @@ bench:
 
 readme: build
 	@PYTHONPATH=. $(PY) tests/cli/test_readme.py
+	@$(PY) -m bench report
 
 clean:
 	rm -rf .venv build dist *.egg-info

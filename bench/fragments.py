@@ -6,11 +6,10 @@ whole, or overlap, from one source and from 10,000, with the table full.  ns per
 
 from __future__ import annotations
 
-import argparse
 import struct
 import sys
 
-from bench.harness import Figure, Machine, ratio, report
+from bench.result import Arguments, Axis, Figure, Machine, Plot, at_most, ratio, report
 
 RULES = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n" \
         "-A FORWARD -p udp -m udp --dport 53 -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT\nCOMMIT\n"
@@ -77,9 +76,7 @@ def measure(make, run: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser = Arguments(__doc__)
     options = parser.parse_args()
     taken: dict[str, list[float]] = {name: [] for name in KINDS}
     for run in range(options.runs):
@@ -87,9 +84,11 @@ def main() -> int:
             taken[name].append(measure(make, run))
     base, *others = KINDS
     rows = [["", name, Figure.of(values).text(0), f"{ratio(values, taken[base]):.2f}"] for name, values in taken.items()]
-    checks = [(f"{name} / honest (at most 3)", value, value <= 3) for name in others if (value := ratio(taken[name], taken[base]))]
+    checks = [at_most(f"fragments {name} / honest ones", ratio(taken[name], taken[base]), 3) for name in others]
+    plot = Plot("fragments", "Engine time per fragment, honest and hostile", Axis("ns per fragment"), Axis(""),
+                {"": [Plot.point(name, values) for name, values in taken.items()]}, "bars")
     return report(f"Fragments, {options.runs} runs of {FRAGMENTS:,}", Machine.this(), ["", "kind", "ns per fragment", "ratio"], rows,
-                  checks, {"question": "fragments", "kinds": {n: Figure.of(v)._asdict() for n, v in taken.items()}}, options.json)
+                  checks, {"question": "fragments", "kinds": {n: Figure.of(v)._asdict() for n, v in taken.items()}}, options.json, [plot])
 
 
 if __name__ == "__main__":

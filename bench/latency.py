@@ -6,18 +6,19 @@ subject: compare with "no queue" and with the bare loop.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import socket
 import sys
 import threading
 import time
 
-from bench.harness import Bench, Figure, ratio, report
+from bench.harness import Bench
+from bench.result import Arguments, Axis, Figure, Plot, at_most, ratio, report, reported
 from bench.subjects import SUBJECTS
 
 PORT = 9001
-PERCENTILES = (50, 99)
+PERCENTILES = (50, 90, 99)
+MOST = {50: 1.15, 99: 1.5}      # of the bare loop's, by percentile
 
 
 def echo(server: socket.socket, ended: threading.Event) -> None:
@@ -54,11 +55,9 @@ def round_trips(bench: Bench, name: str, count: int) -> dict[int, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--count", type=int, default=3000, help="round trips of a run")
+    parser = Arguments(__doc__, runs=9, quick={"count": 300})
+    parser.add_argument("--count", type=int, default=2000, help="round trips of a run")
     parser.add_argument("--only", nargs="*", choices=list(SUBJECTS), help="subjects to run")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     names = [name for name in SUBJECTS if not options.only or name in options.only]
     times: dict = {(name, percentile): [] for name in names for percentile in PERCENTILES}
@@ -71,15 +70,16 @@ def main() -> int:
     lines = [[SUBJECTS[name].letter, SUBJECTS[name].label, *(figures[name, percentile].text(0) for percentile in PERCENTILES)]
              for name in names]
     checks = []
-    for percentile in PERCENTILES:
-        for other in ("bare", "netfilterqueue"):
-            if other in names and "nfqfw" in names:
-                checks.append((f"p{percentile}, nfqfw / {SUBJECTS[other].label} (reported)",
-                               ratio(times["nfqfw", percentile], times[other, percentile]), True))
+    for percentile in PERCENTILES if "nfqfw" in names else ():
+        for other in {"bare", "none", "netfilterqueue"} & set(names):
+            what, value = f"p{percentile}, nfqfw / {SUBJECTS[other].label}", ratio(times["nfqfw", percentile], times[other, percentile])
+            checks.append(at_most(what, value, MOST[percentile]) if other == "bare" and percentile in MOST else reported(what, value))
+    plot = Plot("latency", "UDP round trip through the firewall, one packet at a time", Axis("µs"), Axis(""),
+                {f"p{percentile}": [Plot.point(SUBJECTS[name].label, times[name, percentile]) for name in names] for percentile in (50, 99)}, "bars")
     return report(f"UDP ping-pong, µs; median (range) of {options.runs} alternated runs of {options.count:,} round trips", bench.machine,
-                  ["", "subject", *(f"p{percentile}" for percentile in PERCENTILES)], lines, checks,
+                  ["", "subject", *(f"p{percentile}" for percentile in PERCENTILES)], lines, sorted(checks),
                   {"question": "latency", "runs": options.runs, "count": options.count,
-                   "subjects": {name: {f"p{p}_us": figures[name, p]._asdict() for p in PERCENTILES} for name in names}}, options.json)
+                   "subjects": {name: {f"p{p}_us": figures[name, p]._asdict() for p in PERCENTILES} for name in names}}, options.json, [plot])
 
 
 if __name__ == "__main__":

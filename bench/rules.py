@@ -66,6 +66,11 @@ def break_even(sizes: list[int], kernel: list[float], ours: list[float]) -> floa
     return None
 
 
+def even_with(contender: str, sizes: list[int], costs: Costs) -> float | None:
+    kernel, ours = ([Figure.of(costs[name, rules]).median for rules in sizes] for name in (contender, "nfqfw"))
+    return break_even(sizes, kernel, ours)
+
+
 def main() -> int:
     parser = Arguments(__doc__, runs=5, quick={"sizes": [1, 100, 1_000], "backlog": 2_000, "runs": 3})
     parser.add_argument("--sizes", type=numbers, default=SIZES, help="numbers of rules")
@@ -102,8 +107,7 @@ def checks_of(question: str, sizes: list[int], contenders: list[str], costs: Cos
             what = f"{QUESTIONS[question]}, {rules:,}: {LABELS[name]} / nfqfw"
             wanted = question == "ports" and rules == SPEEDUP_AT
             checks.append(at_least(what, times, SPEEDUP) if wanted else reported(what, times))
-        medians = [[Figure.of(costs[who, rules]).median for rules in sizes] for who in (name, "nfqfw")]
-        even = break_even(sizes, *medians)
+        even = even_with(name, sizes, costs)
         if question in BREAK_EVEN and even is not None:
             what = f"break-even with {LABELS[name]}, {QUESTIONS[question]} (rules)"
             checks.append(at_most(what, even, BREAK_EVEN[question]) if name == "legacy" else reported(what, even))
@@ -111,9 +115,12 @@ def checks_of(question: str, sizes: list[int], contenders: list[str], costs: Cos
 
 
 def plot(question: str, sizes: list[int], contenders: list[str], costs: Costs) -> Plot:
+    evens = {name: even_with(name, sizes, costs) for name in contenders[:-1]}
+    note = ", ".join(f"{LABELS[name]} at {even:,.0f} rules" for name, even in evens.items() if even)
     return Plot(f"rules_{question}", f"CPU per packet, whole path: {QUESTIONS[question]}", Axis("rules in the chain", log=True),
                 Axis("µs of CPU per packet", log=True),
-                {LABELS[name]: [Plot.point(rules, costs[name, rules]) for rules in sizes] for name in contenders})
+                {LABELS[name]: [Plot.point(rules, costs[name, rules]) for rules in sizes] for name in contenders},
+                note=f"nfqfw costs as much as {note}" if note else "")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 
-from bench.harness import Bench, Figure, ratio, report
+from bench.harness import Bench
+from bench.result import Arguments, Axis, Figure, Plot, at_least, ratio, report, reported
 from bench.subjects import SUBJECTS
 
 PORT = 443                      # accepted by the demo ruleset
+LEAST = 0.95                    # of the bare loop's rate
 
 
 def gigabits(bench: Bench, name: str, seconds: float) -> float:
@@ -30,11 +31,9 @@ def gigabits(bench: Bench, name: str, seconds: float) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3)
+    parser = Arguments(__doc__, quick={"seconds": 1})
+    parser.add_argument("--seconds", type=int, default=3, help="of each run")
     parser.add_argument("--only", nargs="*", choices=list(SUBJECTS), help="subjects to run")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     names = [name for name in SUBJECTS if not options.only or name in options.only]
     rates: dict[str, list[float]] = {name: [] for name in names}
@@ -46,14 +45,16 @@ def main() -> int:
     lines = [[SUBJECTS[name].letter, SUBJECTS[name].label, figures[name].text()] for name in names]
     checks = []
     if "bare" in rates and "nfqfw" in rates:
-        checks.append(("nfqfw / bare loop (at least 0.9)", (r := ratio(rates["nfqfw"], rates["bare"])), r >= 0.9))
+        checks.append(at_least("bulk TCP, nfqfw / bare loop", ratio(rates["nfqfw"], rates["bare"]), LEAST))
     for other in ("none", "netfilterqueue"):
         if other in rates and "nfqfw" in rates:
-            checks.append((f"nfqfw / {SUBJECTS[other].label} (reported)", ratio(rates["nfqfw"], rates[other]), True))
+            checks.append(reported(f"bulk TCP, nfqfw / {SUBJECTS[other].label}", ratio(rates["nfqfw"], rates[other])))
+    plot = Plot("tcp_bulk", "Bulk TCP through the firewall, one stream, MTU 1500", Axis("Gbit/s"), Axis(""),
+                {"": [Plot.point(SUBJECTS[name].label, rates[name]) for name in names]}, "bars")
     return report(f"Bulk TCP, Gbit/s; median (range) of {options.runs} alternated runs of {options.seconds:g} s", bench.machine,
                   ["", "subject", "Gbit/s"], lines, checks,
-                  {"question": "tcp_bulk", "runs": options.runs, "seconds": options.seconds,
-                   "subjects": {name: figure._asdict() for name, figure in figures.items()}}, options.json)
+                  {"question": "tcp_bulk", "runs": options.runs, "run_seconds": options.seconds,
+                   "subjects": {name: figure._asdict() for name, figure in figures.items()}}, options.json, [plot])
 
 
 if __name__ == "__main__":

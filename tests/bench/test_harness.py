@@ -15,6 +15,7 @@ from bench.packets import cpu_per_packet
 from bench.subjects import SUBJECTS
 
 ROOT = Path(__file__).parent.parent.parent
+MACHINE = Machine("c", 2, "k", "p", "0.1", "abc", "2026-01-02 03:04")
 
 
 def test_figure_is_median_and_range():
@@ -32,13 +33,12 @@ def test_cpu_clock_is_of_the_process_and_in_nanoseconds():
 
 
 def test_a_missed_target_is_the_exit_code_and_json_says_the_same(capsys):
-    machine = Machine("c", 2, "k", "p", "0.1", "abc", "2026-01-02 03:04")
     table = ["", "x"], [["a", "1"]]
-    assert report("t", machine, *table, [at_most("good", 1.0, 1.15), reported("seen", 7)], {}, False) == 0
+    assert report("t", MACHINE, *table, [at_most("good", 1.0, 1.15), reported("seen", 7)], {}, False) == 0
     assert "ok   good: 1.00 (target ≤ 1.15)\n     seen: 7.00\n" in capsys.readouterr().out
-    assert report("t", machine, *table, [("bad", 2.0, False)], {}, False) == 1
+    assert report("t", MACHINE, *table, [("bad", 2.0, False)], {}, False) == 1
     assert "MISS bad: 2.00" in capsys.readouterr().out
-    assert report("t", machine, *table, [at_least("bad", 2.0, 25)], {"question": "q"}, True) == 1
+    assert report("t", MACHINE, *table, [at_least("bad", 2.0, 25)], {"question": "q"}, True) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["machine"]["commit"] == "abc" and document["question"] == "q" and document["rows"] == [["a", "1"]]
     assert document["checks"] == [{"what": "bad", "value": 2.0, "ok": False, "target": "≥ 25"}]
