@@ -56,6 +56,7 @@ cdef enum Op:
     OP_RECENT
     OP_HASHLIMIT
     OP_CONNLIMIT
+    OP_CLUSTER
     OP_COUNT
 
 

@@ -11,6 +11,7 @@ from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context, TestRow
 from nfqfw._record cimport record_packet, trace
 from nfqfw._trace cimport NO_TEST, RECORD_LOG, TRACE_MARK
+from nfqfw.ext.m_cluster cimport ClusterInfo, m_cluster
 from nfqfw.ext.m_connlimit cimport ConnlimitInfo, m_connlimit
 from nfqfw.ext.m_conntrack cimport ConntrackInfo, StateInfo, m_conntrack, m_state
 from nfqfw.ext.m_connmark cimport ConnmarkMatchInfo, m_connmark
@@ -184,6 +185,8 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_hashlimit(p, <const HashlimitInfo*>info, c)
     elif op == OP_CONNLIMIT:
         return m_connlimit(p, <const ConnlimitInfo*>info, c)
+    elif op == OP_CLUSTER:
+        return m_cluster(p, <const ClusterInfo*>info, c)
     return False
 
 

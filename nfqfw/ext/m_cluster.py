@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.lowering import TRACKED, Test
 
 NODES = ("cluster-local-node", "cluster-local-nodemask")
 
@@ -43,4 +45,5 @@ class Cluster:
                 f"hash_seed=0x{values['seed']:08x}")
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match cluster")
+        values = use.values
+        return [Test("cluster", struct.pack("<4I", values["total"], values["mask"], values["seed"], "mask" in use.inverted), features=TRACKED)]

@@ -11,3 +11,10 @@
 -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-local-nodemask 1 --cluster-hash-seed 123 ; cluster: option "--cluster-local-node" cannot be used together with "--cluster-local-nodemask". ; FAIL
 @ filter FORWARD 6
 -m cluster --cluster-total-nodes 2 --cluster-local-node 1 --cluster-hash-seed 1 ; -m cluster --cluster-local-nodemask 0x00000001 --cluster-total-nodes 2 --cluster-hash-seed 0x00000001 ; OK
+@ mangle PREROUTING 46
+-m cluster --cluster-local-nodemask 0x00000016 --cluster-total-nodes 32 --cluster-hash-seed 0x00000000 ; = ; OK
+-m cluster ! --cluster-local-nodemask 0x00000019 --cluster-total-nodes 5 --cluster-hash-seed 0xffffffff ; = ; OK
+-m cluster --cluster-local-nodemask 0x00000001 --cluster-total-nodes 1 --cluster-hash-seed 0x00000001 ; = ; OK
+-m cluster --cluster-local-nodemask 0x00000004 --cluster-total-nodes 3 --cluster-hash-seed 0x00000001 ; = ; OK
+-m cluster --cluster-total-nodes 32 --cluster-local-node 32 --cluster-hash-seed 1 ; -m cluster --cluster-local-nodemask 0x80000000 --cluster-total-nodes 32 --cluster-hash-seed 0x00000001 ; OK
+-m cluster --cluster-local-nodemask 0x80000000 --cluster-total-nodes 32 --cluster-hash-seed 0x00000001 ; = ; OK ; 1.8.9: FAIL

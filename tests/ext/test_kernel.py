@@ -27,10 +27,10 @@ FILES = {
     "string": "text", "tcpmss": "syn tcp", "addrtype": "ends", "esp": "spi", "ah": "spi", "ipcomp": "spi", "dccp": "dccp", "sctp": "sctp",
     "u32": "tcp udp text", "ttl": "udp", "hl": "udp", "tos": "udp", "dscp": "udp", "ecn": "tcp udp", "dst": "headers", "hbh": "headers",
     "frag": "headers fragment", "ipv6header": "headers fragment tcp", "mh": "mh", "quota": "udp tcp", "bpf": "udp tcp", "rt": "headers fragment", "statistic": "udp",
-    "connlabel": "udp", "connmark": "udp", "state": "udp tcp", "connbytes": "udp",
+    "connlabel": "udp", "connmark": "udp", "state": "udp tcp", "connbytes": "udp", "cluster": "udp tcp icmp",
 }
-TRACKED = {"connlabel", "connmark", "state", "connbytes"}      # asked in mangle, where the packet has its connection
-SKIPPED_WORDS = ("UNREACHABLE", "BLACKHOLE", "THROW", "XRESOLVE", "--limit-iface", "random", "otherhost")
+TRACKED = {"connlabel", "connmark", "state", "connbytes", "cluster"}    # asked in mangle, where the packet has its connection
+SKIPPED_WORDS = ("0x80000000", "UNREACHABLE", "BLACKHOLE", "THROW", "XRESOLVE", "--limit-iface", "random", "otherhost")
 PACKETS = 48
 
 
