@@ -29,6 +29,28 @@ cdef enum:
     NO_RULE = 0xffffffff
 
 
+cdef struct Box:                # what a rule asks, as build_index takes it: 92 bytes; addresses big-endian
+    uint8_t src_low[16]         # IPv4: the last 4 bytes count
+    uint8_t src_high[16]
+    uint8_t dst_low[16]
+    uint8_t dst_high[16]
+    uint16_t sport_low
+    uint16_t sport_high
+    uint16_t dport_low
+    uint16_t dport_high
+    uint8_t proto_low
+    uint8_t proto_high
+    uint8_t ctmask
+    uint8_t pad
+    uint32_t sport_list         # exact ranges: first of them in the ranges array, and how many; 0 = the hull is exact
+    uint32_t n_sport
+    uint32_t dport_list
+    uint32_t n_dport
+
+cdef struct Range16:
+    uint16_t low
+    uint16_t high
+
 cdef struct IndexEntry:         # 32 bytes
     uint32_t rule               # rule row
     uint32_t src_low            # classes of the source, both ends included

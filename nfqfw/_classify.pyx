@@ -2,7 +2,7 @@
 
 A rule brings a Box: the hull of what it asks of each field, and the exact port ranges of a multiport list.  Only tests in
 front of the first one with a side effect count (a `limit` before a port test must see the packet whatever its port is),
-and only fields that every packet for which the index is asked really has.  compile.py packs the boxes.
+and only fields that every packet for which the index is asked really has.  indexing.pyx fills the boxes.
 
 Where a rule lives: in the field where the fewest other rules ask the very same.  If it covers many classes of an address
 there, in a node that all those classes share; a port range that covers too many is no home.  So memory stays within a
@@ -13,13 +13,8 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memcmp, memcpy, memset
 
-from nfqfw._classify cimport (LIST_DPORT, LIST_DST, LIST_REST, LIST_SPORT, LIST_SRC, NODE_DEPTH, ClassTable, IndexEntry,
-                              IndexHeader, IndexNode, below32, below128)
-
-import struct
-
-BOX = struct.Struct("<16s16s16s16sHHHHBBBBIIII")        # sources, destinations low and high (big-endian), sport, dport, proto, ctmask, pad
-RANGE = struct.Struct("<HH")
+from nfqfw._classify cimport (Box, LIST_DPORT, LIST_DST, LIST_REST, LIST_SPORT, LIST_SRC, NODE_DEPTH, ClassTable, IndexEntry,
+                              IndexHeader, IndexNode, Range16, below32, below128)
 
 cdef enum:
     NODE_SRC = 5                # homes besides the lists: a node of the source, of the destination
@@ -28,28 +23,6 @@ cdef enum:
     NO_NODE = 0xffffffff
     COVER_PORTS = 64            # classes of a port that a rule may cover
     TOP_FROM = 256              # boundaries from which the top-16-bit table pays
-
-cdef struct Box:                # 92 bytes; BOX
-    uint8_t src_low[16]         # IPv4: the last 4 bytes count
-    uint8_t src_high[16]
-    uint8_t dst_low[16]
-    uint8_t dst_high[16]
-    uint16_t sport_low
-    uint16_t sport_high
-    uint16_t dport_low
-    uint16_t dport_high
-    uint8_t proto_low
-    uint8_t proto_high
-    uint8_t ctmask
-    uint8_t pad
-    uint32_t sport_list         # exact ranges: first of them in the ranges array, and how many; 0 = the hull is exact
-    uint32_t n_sport
-    uint32_t dport_list
-    uint32_t n_dport
-
-cdef struct Range16:
-    uint16_t low
-    uint16_t high
 
 cdef struct Bounds:             # boundaries of one field while they are collected
     uint8_t* values             # 4 (host order) or 16 bytes (two host-order words) each
@@ -477,7 +450,7 @@ cdef void write_out(const Build* b, IndexHeader* h, uint8_t* out, uint32_t* curs
 def build_index(boxes, ranges, uint32_t first_rule, bint wide) -> bytes:
     """Index of one chain.
 
-    boxes: BOX structs of its rules in order; ranges: RANGE structs that they refer to; first_rule: rule row of the first;
+    boxes: Box structs of its rules in order; ranges: Range16 structs that they refer to; first_rule: rule row of the first;
     wide: IPv6.  The result is placed into a Program's data, 32-byte aligned, and named by its ChainRow.
     """
     cdef Build b

@@ -15,6 +15,7 @@ LAYERS = (
     ("rules",),
     ("_classify",),
     ("indexing",),
+    ("_layout",),
     ("compile",),
     ("_arena",),
     ("_conntrack", "conntrack"),

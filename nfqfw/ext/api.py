@@ -90,11 +90,12 @@ class Draft:
 class Use:
     """A match or target as a rule has it.  Equal if the kernel would see the same data."""
 
-    __slots__ = ("ext", "values", "inverted", "saved")
+    __slots__ = ("ext", "values", "inverted", "saved", "lowered")
 
     def __init__(self, ext: "Extension", values: dict[str, object], inverted: frozenset[str] = NONE):
         self.ext = ext
         self.saved: str | None = None       # what `text` made
+        self.lowered = None                 # what the compiler made of it; see Extension.lasting
         self.values = values
         self.inverted = inverted
 
@@ -149,6 +150,7 @@ class Extension:
     listed_behind = " "                     # what -L puts in front of its words
     check = None
     check_needs_hooks = False               # check looks at the hooks that reach the rule
+    lasting = True                          # `lower` depends on the use and the rule's -p alone: its result may be kept
 
     def __init__(self):
         self.by_name = {spelling: opt for opt in self.opts for spelling in (opt.name, *opt.aliases)}

@@ -94,7 +94,7 @@ def merge(ranges) -> tuple:
 
 def field(name: str, ranges, inverted: bool, high: int) -> FieldSet:
     """FieldSet over 0..high of ranges or, inverted, of the rest."""
-    ranges = merge(ranges)
+    ranges = merge(ranges) if len(ranges) != 1 or ranges[0][0] > ranges[0][1] else tuple(ranges)
     return FieldSet(name, complement(ranges, 0, high) if inverted else ranges)
 
 

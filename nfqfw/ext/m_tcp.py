@@ -13,6 +13,8 @@ from nfqfw.protocols import TCP, TCP_FLAGS
 
 FLAG_BITS = {**dict(TCP_FLAGS), "ALL": 0x3F, "NONE": 0}
 SYN_ALONE = (0x17, 0x02)            # FIN, SYN, RST, ACK looked at; SYN set
+INVERT_BITS = {"sport": 1, "dport": 2, "flags": 4, "tcp_option": 8}
+INFO = struct.Struct("<4H4B")
 BOTH = "Only one of `--syn' or `--tcp-flags'  allowed"
 
 
@@ -84,8 +86,8 @@ class Tcp:
     def lower(self, use, rule):
         mask, flags = use.values.get("flags", (0, 0))
         option = use.values.get("tcp_option", 0)
-        invert = sum(bit for key, bit in (("sport", 1), ("dport", 2), ("flags", 4), ("tcp_option", 8)) if key in use.inverted)
-        info = struct.pack("<4H4B", *use.values.get("sport", EVERY), *use.values.get("dport", EVERY), option, mask, flags, invert)
+        invert = sum([INVERT_BITS[key] for key in use.inverted])
+        info = INFO.pack(*use.values.get("sport", EVERY), *use.values.get("dport", EVERY), option, mask, flags, invert)
         fields = port_fields(use)
         if mask or "flags" in use.values:
             values = merge((byte, byte) for byte in range(256) if byte & mask == flags)

@@ -59,5 +59,5 @@ def show_ports(use, proto: int, numeric: bool, resolver) -> list[str]:
 
 
 def port_fields(use) -> tuple[FieldSet, ...]:
-    return tuple(field(key, (use.values[key],), key in use.inverted, 65535)
-                 for key in ("sport", "dport") if key in use.values)
+    values, inverted = use.values, use.inverted
+    return tuple([field(key, (values[key],), key in inverted, 65535) for key in ("sport", "dport") if key in values])

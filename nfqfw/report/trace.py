@@ -111,7 +111,7 @@ class Places:
 
     def failed(self, row: int, test: int) -> str:
         """The words of the rule that did not hold: an option of its own part, or a whole match."""
-        match = self.program.test_match[test]
+        match = TEST_ROW.unpack_from(self.program.block, self.tests + test * TEST_ROW.size)[4]
         if not match:
             return OWN_PART.get(self.opcode(test), self.opcode(test))
         use = self.program.rules[row].matches[match - 1]

@@ -1,4 +1,4 @@
-"""A rule -> tests, target and features for the compiler."""
+"""A rule -> tests, target and features, stated plainly.  The compiler writes the same in bulk (_layout.pyx); a test compares."""
 
 from __future__ import annotations
 
@@ -8,54 +8,27 @@ from functools import lru_cache
 from nfqfw.ext.lowering import Action, FieldSet, Test, Unevaluated, address_ranges, complement, interface_info
 from nfqfw.rules.model import INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, Jump, Rule, Standard
 
-NOTHING: frozenset[str] = frozenset()
 INVERTED = (struct.pack("<I", 0), struct.pack("<I", 1))
 
 
 def lower_rule(rule: Rule):
-    """(tests, target, features) of a rule; see `lower_numbered`."""
-    tests, _, target, features = lower_numbered(rule, {})
-    return tests, target, features
-
-
-def lower_numbered(rule: Rule, cache: dict):
-    """(tests, numbers, target, features) of a rule.
+    """(tests, target, features) of a rule.
 
     tests: the rule's own part in the kernel's order (source, destination, in, out, protocol, fragment; left out where nothing
     is asked), then the matches from left to right; a match that cannot be evaluated is an Unevaluated in its place.
-    numbers: which match of the rule's text each test came from: 1.., 0 = the rule's own part.
     target: None, Standard, Jump, Action or Unevaluated.  features: frozenset of the strings of ext.lowering.
-    cache: of one compilation; rules that were read from a file share equal matches, which are lowered once.
     """
     tests = own_tests(rule)
-    numbers = [0] * len(tests)
-    features = NOTHING
-    for number, use in enumerate(rule.matches, 1):
-        lowered, asked = lower_match(use, rule, cache)
-        tests += lowered
-        numbers += [number] * len(lowered)
-        if asked:
-            features = features | asked
+    for use in rule.matches:
+        lowered = use.ext.lower(use, rule)
+        tests += [lowered] if isinstance(lowered, Unevaluated) else lowered
     target = rule.target
     if target is not None and not isinstance(target, (Standard, Jump)):
         target = target.ext.lower(target, rule)
-        if isinstance(target, Action):
-            features = features.union(target.features)
-    return tests, numbers, target, features
-
-
-def lower_match(use, rule: Rule, cache: dict):
-    """(tests, features) of one match.  The cache keeps `use` alive, so that its id stays its own."""
-    key = id(use), rule.protocol, rule.inverted & INV_PROTO
-    known = cache.get(key)
-    if known is None:
-        lowered = use.ext.lower(use, rule)
-        if isinstance(lowered, Unevaluated):
-            known = [lowered], NOTHING, use
-        else:
-            known = lowered, frozenset().union(*(test.features for test in lowered)), use
-        cache[key] = known
-    return known[:2]
+    features = [test.features for test in tests if isinstance(test, Test)]
+    if isinstance(target, Action):
+        features.append(target.features)
+    return tests, target, frozenset().union(*features)
 
 
 def own_tests(rule: Rule) -> list[Test]:

@@ -11,8 +11,8 @@ state of its rules (limit, quota), and a new one starts afresh, as a commit does
 
 from __future__ import annotations
 
-from nfqfw.errors import Span
 from nfqfw.ext.api import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Use
+from nfqfw.rules._rule import Rule
 
 IPV4, IPV6 = 2, 10
 
@@ -68,67 +68,6 @@ class Jump:
 
 
 MatchUse = TargetUse = Use          # a match or an extension target with its options; see ext.api
-
-
-class Rule:
-    """One rule.  Addresses and masks are wire bytes, None = not asked; interfaces are "" when not asked."""
-
-    __slots__ = ("source", "source_mask", "destination", "destination_mask", "in_interface", "out_interface",
-                 "protocol", "fragment", "inverted", "matches", "target", "packets", "bytes", "file", "line",
-                 "continues")                       # only set by -E: the rule whose counting this one continues
-
-    def __init__(self, source=None, source_mask=None, destination=None, destination_mask=None, in_interface="",
-                 out_interface="", protocol=0, fragment=False, inverted=0, matches=(), target=None, packets=0, bytes=0,
-                 file="", line=0):
-        self.source = source
-        self.source_mask = source_mask
-        self.destination = destination
-        self.destination_mask = destination_mask
-        self.in_interface = in_interface            # name; with a "+" at the end it is a prefix
-        self.out_interface = out_interface
-        self.protocol = protocol                    # 0 = any
-        self.fragment = fragment                    # -f given
-        self.inverted = inverted                    # INV_* bits
-        self.matches = matches                      # tuple of MatchUse, in the rule's order
-        self.target = target                        # Standard, Jump, TargetUse, or None: count and go on
-        self.packets = packets
-        self.bytes = bytes
-        self.file = file                            # where it was written; "" = on a command line
-        self.line = line
-
-    @property
-    def span(self) -> Span:
-        return Span(self.file, self.line)
-
-    @property
-    def protocol_inverted(self) -> bool:
-        return bool(self.inverted & INV_PROTO)
-
-    def same_as(self, other: Rule) -> bool:
-        """Equal as -D and -C compare: everything but counters and place."""
-        return (self.source == other.source and self.protocol == other.protocol and self.inverted == other.inverted
-                and self.target == other.target and self.matches == other.matches
-                and self.destination == other.destination and self.in_interface == other.in_interface
-                and self.out_interface == other.out_interface and self.fragment == other.fragment
-                and self.source_mask == other.source_mask and self.destination_mask == other.destination_mask)
-
-    def with_counts(self, packets: int, byte_count: int) -> Rule:
-        return self.with_target(self.target, packets, byte_count)
-
-    def with_target(self, target, packets=None, byte_count=None) -> Rule:
-        """A new rule: the same but for its target and, if given, its counts."""
-        return Rule(self.source, self.source_mask, self.destination, self.destination_mask, self.in_interface,
-                    self.out_interface, self.protocol, self.fragment, self.inverted, self.matches, target,
-                    self.packets if packets is None else packets, self.bytes if byte_count is None else byte_count,
-                    self.file, self.line)
-
-    def is_unconditional(self) -> bool:
-        """Tests nothing at all; what comes after it with a verdict is unreachable to the kernel (spec 3.6)."""
-        return (not self.matches and self.source is None and self.destination is None and not self.inverted
-                and not self.protocol and not self.in_interface and not self.out_interface and not self.fragment)
-
-    def __repr__(self) -> str:
-        return f"<rule {self.file}:{self.line} {self.target!r}>"
 
 
 class PolicyCount:
