@@ -14,6 +14,8 @@ help:
 	@echo "make build   set up and build only"
 	@echo "make bench   all benchmarks, a quarter of an hour (ARGS=--quick: do they work? ARGS=rules: one of them)"
 	@echo "make oracle  record the kernel's answers anew (root); CASE=seed shows the kernel's and ours for one case"
+	@echo "make fuzz    every fuzzer for SECONDS=60, coverage-guided, under the sanitizers; TARGET=rules runs one"
+	@echo "make asan    the test-suite with the extension under ASan and UBSan; TESTS='tests/engine' runs some"
 	@echo "make clean   remove .venv and everything built"
 
 setup:
@@ -50,14 +52,16 @@ clean:
 	find nfqfw -name '*.c' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# the engine's fuzzers and sanitizers (tests/fuzz/README.md): SECONDS=60 SEED=1
+# fuzzers and sanitizers (tests/fuzz/README.md): SECONDS=60 for each, SEED=1, TARGET=engine,messages,rules,... (default: all)
 fuzz: setup
 	@./bootstrap.sh test
-	@$(PY) -m tests.fuzz.run fuzzer --seconds $(or $(SECONDS),60)
+	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check "atheris>=3.0"
+	@$(PY) -m tests.fuzz.run fuzzer --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(TARGET),--target $(TARGET))
 
+# the test-suite under gcc's ASan and UBSan (TESTS='tests/engine -k word' runs some), then random stories for SECONDS
 asan:
 	@./bootstrap.sh test
-	@$(PY) -m tests.fuzz.run tests
+	@$(PY) -m tests.fuzz.run tests $(TESTS)
 	@$(PY) -m tests.fuzz.run asan --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 .PHONY: fuzz asan oracle oracle-full

@@ -12,12 +12,13 @@ Only what a Host block holds is read; unknown keys are ignored.  Mistakes raise 
 """
 
 import json
+import struct
 from collections import Counter
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from nfqfw._hostblock import IPV4, IPV6, SYSCTLS, Address, Facts, Interface, Route
+from nfqfw._hostblock import IPV4, IPV6, SYSCTLS, Address, Facts, Interface, Route, ordered, pack
 from nfqfw.errors import NfqfwError
 
 # `ip` prints names for these; numbers it does not know stay numbers.  <linux/if.h>, <linux/if_arp.h>, rtnetlink(7).
@@ -37,11 +38,12 @@ PERMANENT = 0x80                # IFA_F_PERMANENT; `ip` prints "dynamic" where i
 
 def load(path: str | Path) -> Facts:
     try:
-        document = json.loads(Path(path).read_text())
-        return facts_of(document)
+        facts = facts_of(json.loads(Path(path).read_text()))
+        pack(ordered(facts), 0)                         # every number fits its field, every name is a name
+        return facts
     except OSError as error:
         raise NfqfwError(f"{path}: {error.strerror}", "name a snapshot made by 'ip -j', see nfqfw/_hostjson.py") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, struct.error) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise NfqfwError(f"{path}: not a host snapshot: {reason}", "make it from the output of 'ip -j', see nfqfw/_hostjson.py") from error
 

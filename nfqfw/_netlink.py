@@ -5,10 +5,12 @@ library costs 250 ms, this file 2.  All integers of a netlink header are native 
 business.  Errors of the kernel are raised as NetlinkError, an OSError with the kernel's own words where it gives any.
 """
 
+import errno
 import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
 NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x200, 0x400, 0x800
@@ -35,6 +37,15 @@ class NetlinkError(OSError):
     def __init__(self, number: int, text: str = "", index: int = 0):
         super().__init__(number, text or os.strerror(number))
         self.index = index
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Around what takes a message apart: NetlinkError (EBADMSG) where it is not what the kernel sends."""
+    try:
+        yield
+    except (struct.error, KeyError, ValueError) as error:
+        raise NetlinkError(errno.EBADMSG, f"a netlink message that cannot be read ({error!r})") from error
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -171,6 +182,8 @@ def with_flags(kind: int, flags: int, body: bytes) -> bytes:
 
 def error_of(body: bytes, index: int = 0) -> NetlinkError | None:
     """The NetlinkError of an NLMSG_ERROR body, None for an acknowledgement (error 0)."""
+    if len(body) < 4:
+        return NetlinkError(errno.EBADMSG, "", index)
     number = -struct.unpack_from("=i", body)[0]
     if number == 0:
         return None

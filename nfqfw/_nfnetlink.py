@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from nfqfw._netlink import (
-    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NetlinkError, NetlinkSocket, attribute, attributes, nested, string, text,
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NetlinkError, NetlinkSocket, attribute, attributes, nested, reading, string, text,
 )
 
 NETLINK_NETFILTER = 12
@@ -111,28 +111,30 @@ class QueueRule:
 
 
 def base_chains(socket: NetlinkSocket) -> list[BaseChain]:
-    """Every base chain of every table in the namespace."""
-    found = []
-    for _, body in socket.dump(*_dump(GETCHAIN, family=0)):
-        values = dict(attributes(body, 4))
-        if 4 in values:
-            hook = dict(attributes(values[4]))
-            number, priority = (struct.unpack(">i", hook[kind])[0] for kind in (1, 2))
-            found.append(BaseChain(body[0], string(values[1]), string(values[3]), number, priority))
+    """Every base chain of every table in the namespace.  Raises NetlinkError, as all below."""
+    answers, found = socket.dump(*_dump(GETCHAIN, family=0)), []
+    with reading():
+        for _, body in answers:
+            values = dict(attributes(body, 4))
+            if 4 in values:
+                hook = dict(attributes(values[4]))
+                number, priority = (struct.unpack(">i", hook[kind])[0] for kind in (1, 2))
+                found.append(BaseChain(body[0], string(values[1]), string(values[3]), number, priority))
     return found
 
 
 def has_table(socket: NetlinkSocket, table: str) -> bool:
-    return any(string(dict(attributes(body, 4))[1]) == table for _, body in socket.dump(*_dump(GETTABLE)))
+    return any(string(dict(attributes(body, 4)).get(1, b"")) == table for _, body in socket.dump(*_dump(GETTABLE)))
 
 
 def rules(socket: NetlinkSocket, table: str) -> list[QueueRule]:
     """The rules of one table of family inet, in order."""
-    found = []
-    for _, body in socket.dump(*_dump(GETRULE, text(1, table))):
-        values = dict(attributes(body, 4))
-        if string(values.get(1, b"")) == table:
-            found.append(QueueRule(string(values[2]), *_queue_of(values.get(4, b""))))
+    answers, found = socket.dump(*_dump(GETRULE, text(1, table))), []
+    with reading():
+        for _, body in answers:
+            values = dict(attributes(body, 4))
+            if string(values.get(1, b"")) == table:
+                found.append(QueueRule(string(values[2]), *_queue_of(values.get(4, b""))))
     return found
 
 

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from nfqfw._hostblock import IPV4, IPV6, SYSCTLS, Address, Facts, Interface, Route
-from nfqfw._netlink import NetlinkSocket, attribute, attributes, split, string
+from nfqfw._netlink import NetlinkSocket, attribute, attributes, reading, split, string
 
 NETLINK_ROUTE = 0
 GETLINK, GETADDR, GETROUTE = 18, 22, 26
@@ -42,8 +42,14 @@ def read() -> Facts:
         links = _dump(kernel, GETLINK, IFINFO.pack(0, 0, 0, 0, 0) + SKIP_STATISTICS)
         addresses = _dump(kernel, GETADDR, IFADDR.pack(0, 0, 0, 0, 0))
         routes = [body for family in (IPV4, IPV6) for body in _dump(kernel, GETROUTE, RTMSG.pack(family, *[0] * 8))]
-    return Facts(tuple(map(_interface, links)), tuple(_addresses(addresses)),
-                 tuple(route for body in routes for route in _routes(body)), read_sysctls())
+    return facts_of(links, addresses, routes)
+
+
+def facts_of(links: list[bytes], addresses: list[bytes], routes: list[bytes]) -> Facts:
+    """The facts of the bodies of three dumps.  Raises NetlinkError (EBADMSG)."""
+    with reading():
+        return Facts(tuple(map(_interface, links)), tuple(_addresses(addresses)),
+                     tuple(route for body in routes for route in _routes(body)), read_sysctls())
 
 
 def read_sysctls() -> tuple[int, ...]:
@@ -118,13 +124,17 @@ Loss = tuple[int, bytes | None]     # ifindex, and the address that it lost (4 o
 
 
 def losses(datagram: bytes) -> Iterator[Loss]:
-    """What the kernel's messages take away: what masqueraded connections depend on."""
+    """What the kernel's messages take away: what masqueraded connections depend on.  A message that cannot be read takes nothing."""
     for kind, _, _, body in split(datagram):
-        if kind == DELLINK or (kind == NEWLINK and not IFINFO.unpack_from(body)[3] & IFF_UP):
-            yield IFINFO.unpack_from(body)[2], None
-        elif kind == DELADDR:
+        if kind in (NEWLINK, DELLINK) and len(body) >= IFINFO.size:
+            _, _, index, flags, _ = IFINFO.unpack_from(body)
+            if kind == DELLINK or not flags & IFF_UP:
+                yield index, None
+        elif kind == DELADDR and len(body) >= IFADDR.size:
             values = dict(attributes(body, IFADDR.size))
-            yield IFADDR.unpack_from(body)[4], values[2] if 2 in values else values[1]
+            address = values.get(2, values.get(1, b""))         # with a peer, IFA_ADDRESS is the peer's
+            if len(address) in (4, 16):
+                yield IFADDR.unpack_from(body)[4], address
 
 
 class Watcher:

@@ -16,11 +16,12 @@ from nfqfw.conntrack import listing, sctp, tcp
 from nfqfw.conntrack.entry import DST_NAT, SRC_NAT, Entry, Side
 from nfqfw.conntrack.help import HELP
 from nfqfw.conntrack.match import mark_and_mask, matches
-from nfqfw.conntrack.options import PROGRAM, Request, Usage, parse
+from nfqfw.conntrack.options import COMMANDS as COMMAND_LETTERS, PROGRAM, Request, Usage, parse
 from nfqfw.conntrack.stats import STATS
 
 CPU_STATS = STATS[:10]          # what -S shows, in its order
 EXISTS = "Operation failed: Such conntrack exists, try -U to update"
+LOADABLE = {"create", "add", "update", "delete", "flush", "event"}      # what a file of -R may hold
 MISSING = "Operation failed: such conntrack doesn't exist"
 UNSUPPORTED = "Operation failed: Operation not supported"
 
@@ -285,10 +286,20 @@ def do_load(job: Job) -> int:
         words = line.split("#", 1)[0].split()
         if not words:
             continue
-        request = parse(words)
+        request = loadable(parse(words))
         inner = Job(request, job.table, job.now_ns, job.wall_ns, job.read, job.out, job.err, quiet=True)
         code = COMMANDS[request.command](inner) or code
     return code
+
+
+def loadable(request: Request) -> Request:
+    """A line of a file may change the table; it may not ask, nor name another file (which may be the same).  Raises Usage."""
+    letter = next(letter for letter, name in COMMAND_LETTERS.items() if name == request.command)
+    if request.command == "load":
+        raise Usage(f"unknown option `-{letter}'")
+    if request.command not in LOADABLE:
+        raise Usage(f"Cannot use command `-{letter}{' expect' if request.table == 'expect' else ''}' with --load-file")
+    return request
 
 
 def do_event(job: Job) -> int:

@@ -51,6 +51,10 @@ cdef struct Loop:
     iovec iov[64]
 
 
+# Read n datagrams that lie in the buffers, judge their packets, send the verdicts: what follows a receive.
+cdef void take(Loop* q, uint32_t n) noexcept nogil
+
+
 cdef class Queue:
     cdef Loop* loop
     cdef object engine

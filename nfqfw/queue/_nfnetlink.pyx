@@ -119,7 +119,7 @@ cdef void take_message(Loop* q, uint8_t* message, uint32_t size, uint32_t room) 
         q.bytes += p.total
         q.n += 1
     elif kind == NLMSG_ERROR and size >= NL_HEADER + 4:
-        error = -<int32_t>native32(message + NL_HEADER)
+        error = <int32_t>(0 - native32(message + NL_HEADER))
         if error != 0:
             q.errors[error if 0 < error < ERRNO_COUNT else ERRNO_COUNT - 1] += 1
     else:

@@ -245,6 +245,8 @@ class _Interface(NamedTuple):
         while at + 4 <= len(body):
             code, size = struct.unpack(order + "HH", body[at:at + 4])
             value = body[at + 4:at + 4 + size]
+            if len(value) < size:                       # runs over the block's end
+                break
             if code == OPTION_NAME:
                 name = value.decode("utf-8", "replace")
             elif code == OPTION_RESOLUTION and size == 1:

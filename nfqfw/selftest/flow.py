@@ -100,7 +100,7 @@ def disappointments(case: Case, outcome: Outcome) -> list[str]:
     out = []
     for i, step in enumerate(case.steps):
         where = f"{case.name} packet {i + 1} ({step.packet.text()})"
-        if step.ctstate not in ("", "-") and outcome.classes[i] != step.ctstate:
+        if step.ctstate not in ("", "-") and (outcome.classes[i] or "none") != step.ctstate:
             out.append(f"{where}: class {outcome.classes[i] or 'none'}, expected {step.ctstate}")
         if step.state:
             found = connection_of(step.packet, case.family, outcome.states[i])

@@ -262,3 +262,15 @@ def test_save_and_load_round_trip(tmp_path):
     assert table.list() == []
     assert run(["-R", str(path)], table).code == 0
     assert normal(run(["-L", "-o", "save"], table).stdout) == normal(saved)
+
+
+@pytest.mark.parametrize("line", ["-L", "-S", "-C", "-V", "-h", "-L expect", "-C expect", f"-G -p udp {ONE} --sport 1 --dport 2", "-R /dev/null", "-F", "-D -s 1.1.1.1"])
+def test_what_a_file_of_commands_may_hold(tmp_path, line):
+    """A file that names itself would otherwise be read for ever."""
+    path = tmp_path / "flows"
+    path.write_text(line.replace("/dev/null", str(path)) + "\n")
+    real = subprocess.run(["unshare", "-n", REAL, "-R", path], capture_output=True, text=True, timeout=20)
+    ours = run(["-R", str(path)], ConntrackTable(1000, 4096))
+    assert ours.code == real.returncode
+    assert not real.returncode or ours.stderr == real.stderr
+

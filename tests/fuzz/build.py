@@ -12,9 +12,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from tests.fuzz.setting import DOORS
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("nfqfw", "tests", "netns", "setup.py", "pyproject.toml", "README.md")
-SKIP = shutil.ignore_patterns("*.so", "*.c", "__pycache__", ".hypothesis")
 CLANG = ("clang-14", "clang")
 
 
@@ -29,10 +30,13 @@ def copy_tree(target: Path) -> None:
             if not place.exists() or place.read_bytes() != path.read_bytes():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)
-    door = target / "nfqfw/_fuzz_door.pyx"
-    text = (ROOT / "tests/fuzz/door.pyx").read_text()
-    if not door.exists() or door.read_text() != text:
-        door.write_text(text)
+    for place in target.glob("nfqfw/**/*.p*"):
+        if not (ROOT / place.relative_to(target)).exists() and place.stem not in DOORS.values():
+            place.unlink()
+    for source, module in DOORS.items():
+        door, text = target / f"nfqfw/{module}.pyx", (ROOT / f"tests/fuzz/{source}.pyx").read_text()
+        if not door.exists() or door.read_text() != text:
+            door.write_text(text)
 
 
 def clang() -> str:

@@ -1,7 +1,8 @@
-/* libFuzzer's side: starts Python once, sets the door up, then calls it for each input without an interpreter in between. */
+/* libFuzzer's side: starts Python once, sets up the door that NFQFW_FUZZ_DOOR names (see setting.py), then calls it for each input without an interpreter in between. */
 #include <Python.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 static int (*story)(const uint8_t *, size_t);
 
@@ -10,9 +11,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argv;
     Py_Initialize();
     PyRun_SimpleString("import sys; sys.path.insert(0, '.')");
-    PyObject *door = PyImport_ImportModule("nfqfw._fuzz_door");
-    PyObject *setting = door ? PyImport_ImportModule("tests.fuzz.setting") : NULL;
-    PyObject *capsule = setting ? PyObject_CallMethod(setting, "capsule", "O", door) : NULL;
+    PyObject *setting = PyImport_ImportModule("tests.fuzz.setting");
+    PyObject *capsule = setting ? PyObject_CallMethod(setting, "capsule", "s", getenv("NFQFW_FUZZ_DOOR")) : NULL;
     if (!capsule) {
         PyErr_Print();
         return 1;

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from nfqfw.host import Host
 
+DOORS = {"engine": "_fuzz_engine", "messages": "_fuzz_messages"}     # name -> module that build.py adds to the package
 HOOKS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 
 
@@ -74,6 +77,36 @@ def templates() -> list[bytes]:
     return [bytes(packet) for packet in out]
 
 
-def capsule(door):
-    """Set the door up; the C fuzzer calls this from its initialiser and takes the function out of the capsule."""
-    return door.setup((full_rules(False), full_rules(True)), (strict_rules(), strict_rules()), templates(), host_block())
+# ---- the doors: what is compiled beside the package -------------------------------------------------------------------
+
+def door(name: str):
+    """The compiled module of a door of DOORS; only in a build of build.py."""
+    return import_module(f"nfqfw.{DOORS[name]}")
+
+
+def capsule(name: str):
+    """Set a door up; the C fuzzer calls this from its initialiser and takes the function out of the capsule."""
+    if name == "messages":
+        return door(name).setup()
+    return door(name).setup((full_rules(False), full_rules(True)), (strict_rules(), strict_rules()), templates(), host_block())
+
+
+def stories() -> list[bytes]:
+    """Inputs of the engine's door: each template alone, a handshake, fragments in both orders, an error about a flow."""
+    n = len(templates())
+    half = n // 2 + 1
+    out = [bytes((hook | 8 | 16, number, 0)) for number in range(n) for hook in (0, 2)]
+    for first in (0, half):
+        out.append(b"".join(bytes((2 | 8 | 16, first + number, 0)) for number in range(6)))
+    return out + [bytes((8 | 16, a, 0, 8 | 16, b, 0, 0xa0 | 8 | 16, a, 0)) for a in range(10, n) for b in (10, n - 1, n - 2)]
+
+
+def datagrams() -> list[bytes]:
+    """Inputs of the door of queue messages."""
+    from tests.queue import test_messages as m
+    everything = m.packet(1, m.IP + b"xyz", 4, *(m.number(kind, 7) for kind in (m.MARK, m.INDEV, m.OUTDEV, m.SKB_INFO, m.PRIORITY, m.UID, m.GID, 7, 8)),
+                          m.attribute(m.HWADDR, b"\0\6\0\0\1\2\3\4\5\6\0\0"), family=10)
+    cut = m.packet(2, m.IP, 2, m.number(m.CAP_LEN, 60000))
+    several = b"".join(m.packet(i, m.IP + bytes((i,)) * i) for i in range(1, 8))
+    return [b"\0" + datagram for datagram in (everything, cut, several, m.error(2) + everything + m.error(0), m.message(), b"")] + [
+        b"\1\0\2\6" + bytes(range(93)), b"\1\0\x0a\x11" + bytes(range(93))]
