@@ -144,9 +144,9 @@ class Bench:
         raise RuntimeError("a flow was not answered")
 
     @contextlib.contextmanager
-    def cut_off(self) -> Iterator[Callable[[], int]]:
-        """Measured packets end in the firewall's POSTROUTING inside the block; gives a function that counts them."""
-        rule = ["POSTROUTING", "-p", "udp", "-m", "length", "--length", str(28 + len(PAYLOAD)), "-j", "DROP"]
+    def cut_off(self, payload: bytes = PAYLOAD) -> Iterator[Callable[[], int]]:
+        """Measured packets (by their length) end in the firewall's POSTROUTING inside the block; gives a function that counts them."""
+        rule = ["POSTROUTING", "-p", "udp", "-m", "length", "--length", str(28 + len(payload)), "-j", "DROP"]
 
         def count() -> int:
             lines = self._iptables("-nvxL", "POSTROUTING").splitlines()

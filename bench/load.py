@@ -1,118 +1,124 @@
-"""How long do rulesets take to read, check, change and print, beside iptables-legacy?
+"""How long until a ruleset is in force?  Text to a loaded engine, beside iptables-legacy-restore and iptables-nft-restore.
 
-    python -m bench rules [--sizes 1000,10000,100000] [--runs 5] [--json]
-
-Process start to end: iptables-restore, one iptables -A and iptables-save on a ruleset of each size; ours on a state file
-(NFQFW_STATE: reads and writes the whole file each time), the tool's on a namespace of its own.  And inside one process, where a daemon
-does it: CPU of load, of the whole-table checks and of save.
+CPU seconds.  nfqfw: reading, whole-table checks, compilation (of it the index, as the difference to a compilation without) and
+loading, inside one process as the daemon does it.  The tools: user and system time of their process, with what the kernel
+does for it, in a network namespace of its own.  At most 2 minutes.
 """
 
-import argparse
-import json
+from __future__ import annotations
+
+import gc
 import os
-import random
-import resource
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from bench.harness import Machine
-from nfqfw.rules import check, load, save
+from bench import rulesets
+from bench.path import present
+from bench.result import Arguments, Axis, Figure, Machine, Plot, at_most, numbers, ratio, report, reported
 
-ROOT = Path(__file__).parent.parent
-
-
-def ruleset(rules: int) -> str:
-    """Save-form rules of six kinds in INPUT and ten user chains, as firewalls have them."""
-    rng = random.Random(rules)
-    out = ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", *(f":c{i} - [0:0]" for i in range(10))]
-    for i in range(rules):
-        address = ".".join(str(rng.randrange(1, 224)) for _ in range(4))
-        port = rng.randrange(65536)
-        chain = f"c{i % 10}" if i % 3 else "INPUT"
-        out.append(f"-A {chain} " + (
-            f"-s {address}/32 -j DROP", f"-s {address}/32 -p tcp -m tcp --dport {port} -j ACCEPT",
-            f"-d {address}/32 -i eth0 -p udp -m udp --dport {port} -m comment --comment \"rule {i}\" -j ACCEPT",
-            f"-p tcp -m tcp --dport {port} -m conntrack --ctstate NEW -j ACCEPT",
-            f"-s {address}/32 -p tcp -m multiport --dports {port % 1000},{1000 + port % 60000} -m conntrack --ctstate NEW -j ACCEPT",
-            f"! -s {address}/32 -m limit --limit 5/min -j LOG --log-prefix \"drop {i % 50}: \"")[i % 6])
-    return "\n".join(out) + "\nCOMMIT\n"
+STEPS = ("read", "check", "compile", "index", "load")          # index is part of compile
+TOOLS = {"legacy": "iptables-legacy-restore", "nft": "iptables-nft-restore"}
+INDEX_SECONDS = 0.25            # of 100,000 rules, at most
+NEVER = 1 << 30                 # rules from which a chain gets an index: none does
 
 
-def in_process(text: str) -> dict[str, float]:
-    """CPU seconds of one load, check and save."""
-    out, begin = {}, time.process_time()
-    rules = load(text, "bench", 2)
-    for name, step in (("load", None), ("check", lambda: check(rules)), ("save", lambda: save(rules))):
-        if step is not None:
-            begin = time.process_time()
-            step()
-        out[name] = time.process_time() - begin
-    return out
+class Case(NamedTuple):
+    label: str
+    rules: int
+    text: Callable[[], str]
 
 
-def seconds(command: list[str], env: dict[str, str], stdin: str = "") -> float:
-    begin = time.perf_counter()
-    subprocess.run(command, input=stdin, env=env, text=True, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - begin
+def cases(sizes: list[int], services: int, prefixes: int) -> list[Case]:
+    made = [Case(f"{kind}, {size:,} rules", size, lambda kind=kind, size=size: rulesets.classbench(kind, size).text())
+            for size in sizes for kind in (("acl", "fw", "ipc") if size == max(sizes) else ("acl",))]
+    made.append(Case(f"services, {services:,}", rulesets.kube(services).rules, lambda: rulesets.kube(services).text))
+    made.append(Case(f"blocklist, {prefixes:,}", prefixes, lambda: rulesets.blocklist(prefixes).text()))
+    return made
 
 
-def ours(text: str, folder: Path) -> dict[str, float]:
-    env = {**os.environ, "NFQFW_STATE": str(folder / "state"), "PYTHONPATH": str(ROOT)}
-    base = [sys.executable, "-m", "nfqfw"]
-    return {"restore": seconds([*base, "iptables-restore"], env, text), "append": seconds([*base, "iptables", "-A", "INPUT", "-j", "ACCEPT"], env),
-            "save": seconds([*base, "iptables-save"], env)}
+def ours(text: str) -> dict[str, float]:
+    """CPU seconds of each step."""
+    from nfqfw._engine import LoadedProgram
+    from nfqfw.compile import compile_rulesets
+    from nfqfw.rules import check, load
+
+    spent, kept = {}, {}
+
+    def step(name: str, do: Callable):
+        begun = time.process_time()
+        kept[name] = do()
+        spent[name] = time.process_time() - begun
+
+    gc.collect()
+    step("read", lambda: load(text, "rules.v4", 2))
+    ruleset = kept["read"]
+    step("check", lambda: check(ruleset))
+    step("compile", lambda: compile_rulesets([ruleset]))
+    step("load", lambda: LoadedProgram(kept["compile"]))
+    begun = time.process_time()
+    compile_rulesets([ruleset], index_from=NEVER)
+    spent["index"] = max(0.0, spent["compile"] - (time.process_time() - begun))
+    return spent
 
 
-TIMED = """
-t() { local b=$EPOCHREALTIME; "$@" > /dev/null || exit 9; local e=$EPOCHREALTIME; echo $(( ${e/./} - ${b/./} )); }
-t iptables-legacy-restore "$1"; t iptables-legacy -A INPUT -j ACCEPT; t iptables-legacy-save
-"""
+def theirs(tool: str, text: str) -> float:
+    """CPU seconds of the tool's process."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rules"
+        path.write_text(text)
+        process = subprocess.Popen(["unshare", "-n", tool, str(path)], stdout=subprocess.DEVNULL,
+                                   env=dict(os.environ, XTABLES_LOCKFILE=f"{folder}/lock", PATH="/usr/sbin:/sbin:/usr/bin:/bin"))
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"{tool} failed: exit {process.returncode}")
+    return used.ru_utime + used.ru_stime
 
 
-def theirs(text: str, folder: Path) -> dict[str, float]:
-    path = folder / "rules"
-    path.write_text(text)
-    env = {**os.environ, "XTABLES_LOCKFILE": str(folder / "lock")}
-    out = subprocess.run(["unshare", "-n", "bash", "-c", TIMED, "bench", str(path)], env=env, capture_output=True, text=True, check=True).stdout
-    return dict(zip(("restore", "append", "save"), (int(line) / 1e6 for line in out.split()), strict=True))
-
-
-def medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+def total(spent: dict[str, float]) -> float:
+    return sum(spent[name] for name in STEPS if name != "index")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="1000,10000,100000")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
+    parser = Arguments(__doc__, runs=3, quick={"sizes": [1_000], "services": 50, "prefixes": 1_000})
+    parser.add_argument("--sizes", type=numbers, default=[1_000, 10_000, 100_000])
+    parser.add_argument("--services", type=int, default=10_000)
+    parser.add_argument("--prefixes", type=int, default=100_000)
     options = parser.parse_args()
-    with_tool = os.geteuid() == 0 and shutil.which("iptables-legacy") is not None
-    machine, results = Machine.this(), []
-    for size in map(int, options.sizes.split(",")):
-        text = ruleset(size)
-        with tempfile.TemporaryDirectory() as folder:
-            runs = [(in_process(text), ours(text, Path(folder)), theirs(text, Path(folder)) if with_tool else None) for _ in range(options.runs)]
-        results.append({"rules": size, "cpu": medians([run[0] for run in runs]), "ours": medians([run[1] for run in runs]),
-                        "legacy": medians([run[2] for run in runs]) if with_tool else None})
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    if options.json:
-        print(json.dumps({"machine": machine._asdict(), "results": results, "peak_mib": memory}))
-        return 0
-    print(f"rules: {machine.cpu}, {machine.cpus} CPUs, Linux {machine.kernel}, load {machine.load}, commit {machine.commit}; median of {options.runs}")
-    print(f"{'rules':>8}  {'CPU of load':>11} {'check':>7} {'save':>7}   {'restore':>8} {'-A':>7} {'save':>7} s   (iptables-legacy)")
-    for row in results:
-        cpu, mine, tool = row["cpu"], row["ours"], row["legacy"]
-        other = "  ".join(f"{tool[name]:.3f}" for name in ("restore", "append", "save")) if tool else "not here"
-        print(f"{row['rules']:>8}  {cpu['load']:>11.3f} {cpu['check']:>7.3f} {cpu['save']:>7.3f}   "
-              f"{mine['restore']:>8.3f} {mine['append']:>7.3f} {mine['save']:>7.3f}     {other}")
-    print(f"peak memory of the process that loaded them: {memory} MiB")
-    return 0
+    tools = [name for name, tool in TOOLS.items() if os.geteuid() == 0 and present(name)]
+    machine, mine, others, wanted = Machine.this(), {}, {}, cases(options.sizes, options.services, options.prefixes)
+    for case in wanted:
+        text = case.text()
+        mine[case.label], others[case.label] = [], {name: [] for name in tools}
+        for _ in range(options.runs):
+            mine[case.label].append(ours(text))
+            for name in tools:
+                others[case.label][name].append(theirs(TOOLS[name], text))
+    return tell(machine, options, wanted, mine, others, tools)
+
+
+def tell(machine: Machine, options, wanted: list[Case], mine: dict, others: dict, tools: list[str]) -> int:
+    rows, checks = [], []
+    for case in wanted:
+        runs = mine[case.label]
+        rows.append(["", case.label, *(f"{Figure.of([run[name] for run in runs]).median:.3f}" for name in STEPS),
+                     Figure.of(list(map(total, runs))).text(3), *(Figure.of(others[case.label][name]).text(3) for name in tools)])
+        if case.rules == 100_000 and case.label.startswith(("acl", "fw", "ipc")):
+            checks.append(at_most(f"CPU seconds of the index: {case.label}", Figure.of([run["index"] for run in runs]).median, INDEX_SECONDS))
+    for case in wanted:
+        checks += [reported(f"{TOOLS[name]} / nfqfw: {case.label}", ratio(others[case.label][name], list(map(total, mine[case.label])))) for name in tools]
+    series = {"nfqfw": [Plot.point(case.label, list(map(total, mine[case.label]))) for case in wanted],
+              **{TOOLS[name]: [Plot.point(case.label, others[case.label][name]) for case in wanted] for name in tools}}
+    plot = Plot("load", "Until a ruleset is in force", Axis("seconds of CPU", log=True), Axis(""), series, "bars")
+    document = {"question": "load", "runs": options.runs, "nfqfw_s": mine, "tools_s": others}
+    return report(f"From text to rules in force, CPU seconds; median (range) of {options.runs} runs", machine,
+                  ["", "ruleset", *(f"of it {name}" if name == "index" else name for name in STEPS), "nfqfw", *(TOOLS[name] for name in tools)],
+                  rows, checks, document, options.json, [plot])
 
 
 if __name__ == "__main__":

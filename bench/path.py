@@ -51,6 +51,8 @@ class Cost(NamedTuple):
 class Sockets:
     """Datagrams of a few flows by ordinary sockets, answered (ESTABLISHED) or never answered."""
 
+    payload = PAYLOAD
+
     def __init__(self, bench: Bench, answered: bool):
         self.flows = bench.flows(answered)
 
@@ -72,14 +74,15 @@ def send(flows: list[socket.socket], count: int) -> None:
 class Traffic:
     """Datagrams of the given headers, all with the measured payload, from a raw socket of the client."""
 
-    def __init__(self, bench: Bench, headers: Iterator[Header]):
+    def __init__(self, bench: Bench, headers: Iterator[Header], payload: bytes = PAYLOAD):
+        self.payload = payload
         self._headers, self._host = headers, bench.lab.server.address()
         self._raw = bench.lab.client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
         self._raw.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 256 << 20)         # queued packets stay charged to it
 
     def prepare(self, count: int) -> Callable[[], None]:
         """What sends so many packets."""
-        return Burst(self._raw, [datagram(header) for header in itertools.islice(self._headers, count)], self._host)
+        return Burst(self._raw, [datagram(header, self.payload) for header in itertools.islice(self._headers, count)], self._host)
 
     def close(self) -> None:
         self._raw.close()
@@ -95,21 +98,21 @@ class Fresh(Traffic):
 class Known(Traffic):
     """Datagrams of flows that are known already (answered: ESTABLISHED)."""
 
-    def __init__(self, bench: Bench):
+    def __init__(self, bench: Bench, payload: bytes = PAYLOAD):
         self._sockets = Sockets(bench, True)
         ends = [(address(host), port) for host, port in (flow.getsockname() for flow in self._sockets.flows)]
         server = address(bench.lab.server.address())
-        super().__init__(bench, itertools.cycle([Header(UDP, host, server, port, PORT) for host, port in ends]))
+        super().__init__(bench, itertools.cycle([Header(UDP, host, server, port, PORT) for host, port in ends]), payload)
 
     def close(self) -> None:
         super().close()
         self._sockets.close()
 
 
-def datagram(header: Header) -> bytes:
+def datagram(header: Header, payload: bytes = PAYLOAD) -> bytes:
     """The kernel fills in the sum of the IP header; it routes by the address given to sendto, which is the lab's server."""
-    return struct.pack("!BBHHHBBHII", 0x45, 0, 28 + len(PAYLOAD), 0, 0, 64, UDP, 0, header.source, header.destination) + struct.pack(
-        "!HHHH", header.sport, header.dport, 8 + len(PAYLOAD), NO_CHECKSUM) + PAYLOAD
+    return struct.pack("!BBHHHBBHII", 0x45, 0, 28 + len(payload), 0, 0, 64, UDP, 0, header.source, header.destination) + struct.pack(
+        "!HHHH", header.sport, header.dport, 8 + len(payload), NO_CHECKSUM) + payload
 
 
 def corner(bench: Bench) -> Iterator[Header]:
@@ -128,7 +131,7 @@ def address(text: str) -> int:
 
 def drained(bench: Bench, subject: Running, traffic: Traffic | Sockets, backlog: int) -> Cost:
     """Queue a backlog while the subject is stopped, then let it drain; RuntimeError unless all of it was queued and passed."""
-    with bench.cut_off() as passed:
+    with bench.cut_off(traffic.payload) as passed:
         traffic.prepare(WARM)()
         drain(bench)
         go = traffic.prepare(backlog)
@@ -159,10 +162,10 @@ def drain(bench: Bench) -> None:
         quiet = quiet + 1 if bench.waiting()[0] == 0 else 0
 
 
-def judged_by_kernel(bench: Bench, traffic: Traffic, seconds: float = KERNEL_SECONDS) -> Cost:
+def judged_by_kernel(bench: Bench, traffic: Traffic | Sockets, seconds: float = KERNEL_SECONDS) -> Cost:
     """As many packets as about `seconds` take."""
     least, most = KERNEL_PACKETS
-    with bench.cut_off() as passed:
+    with bench.cut_off(traffic.payload) as passed:
         once = timed(traffic.prepare(least)) / least
         count = int(max(least, min(most, seconds * 1e9 / once)))
         go, before = traffic.prepare(count), passed()
@@ -187,7 +190,7 @@ class Stand(NamedTuple):
     bench: Bench
     subject: Running | None     # None: the kernel judges
 
-    def cost(self, traffic: Traffic, backlog: int) -> Cost:
+    def cost(self, traffic: Traffic | Sockets, backlog: int) -> Cost:
         if self.subject is None:
             return judged_by_kernel(self.bench, traffic)
         return drained(self.bench, self.subject, traffic, backlog)

@@ -16,7 +16,7 @@ RESULTS = ROOT / "bench" / "results"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- figures: written by make readme from bench/results -->", "<!-- end of figures -->"
 SHOWN = ("packets", "rules_ports", "rules_addresses", "growth_misses", "services", "latency")     # plots that the README shows
-ORDER = ("packets", "rules", "growth", "blocklist", "services", "tcp_bulk", "latency", "connections", "nat", "queues", "fragments",
+ORDER = ("floor", "packets", "rules", "growth", "blocklist", "services", "tcp_bulk", "latency", "connections", "nat", "queues", "fragments",
          "engine", "classify", "conntrack", "memory", "load", "commands")
 SUMMED_UP = 3                   # so many checks of a question with one target become one row of the README
 
