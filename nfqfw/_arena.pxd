@@ -7,7 +7,7 @@ from nfqfw._conn cimport ConnTable
 
 cdef enum:
     ARENA_MAGIC = 0x6e667141    # 'nfqA'
-    ARENA_VERSION = 1
+    ARENA_VERSION = 2
 
 
 cdef enum:                      # sections: one parallel array each
@@ -17,7 +17,8 @@ cdef enum:                      # sections: one parallel array each
     SECTION_ADDR6 = 3
     SECTION_ACCT = 4
     SECTION_LABELS = 5
-    SECTIONS = 6
+    SECTION_EXPECT = 6
+    SECTIONS = 7
 
 
 cdef struct ArenaHeader:        # first page of the memory
@@ -27,8 +28,10 @@ cdef struct ArenaHeader:        # first page of the memory
     uint32_t high               # entries 1 .. high-1 have been used at some time
     uint64_t key[2]             # key of the hash, random per Arena
     uint64_t size               # bytes of the whole memory
-    uint64_t offset[6]          # of each Section
-    uint32_t element[6]         # bytes of one element: a reader of another build refuses what it does not know
+    uint64_t offset[7]          # of each Section
+    uint32_t element[7]         # bytes of one element: a reader of another build refuses what it does not know
+    uint32_t count[7]           # elements of each Section
+    uint32_t expect_high        # expectations 1 .. expect_high-1 have been used at some time
     uint64_t boot_wall_ns       # wall clock less monotonic clock at creation: ticks mean the same to every process of this boot
 
 

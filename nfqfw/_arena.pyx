@@ -15,7 +15,9 @@ import time
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnCold, ConnHot, ConnLabels, ConnTable, ConnWindow
+from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnCold, ConnHot, ConnLabels, ConnTable, ConnWindow, Expect
+
+from nfqfw.limits import EXPECT_SLOTS
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
@@ -26,7 +28,8 @@ cdef extern from "<sys/mman.h>" nogil:
 
 
 PAGE = 1 << 21                      # sections start on huge page borders
-ELEMENTS = (sizeof(ConnHot), sizeof(ConnWindow), sizeof(ConnCold), sizeof(ConnAddr6), sizeof(ConnAcct), sizeof(ConnLabels))
+ELEMENTS = (sizeof(ConnHot), sizeof(ConnWindow), sizeof(ConnCold), sizeof(ConnAddr6), sizeof(ConnAcct), sizeof(ConnLabels),
+            sizeof(Expect))
 
 
 class ArenaError(Exception):
@@ -52,9 +55,10 @@ cdef class Arena:
     def create(slots):
         """A new, empty Arena with room for `slots` - 1 flows."""
         offsets, at = [], PAGE
-        for element in ELEMENTS:
+        counts = [slots] * (SECTIONS - 1) + [EXPECT_SLOTS]
+        for element, count in zip(ELEMENTS, counts, strict=True):
             offsets.append(at)
-            at += -(-element * slots // PAGE) * PAGE
+            at += -(-element * count // PAGE) * PAGE
         cdef Arena arena = Arena()
         arena.fd = os.memfd_create("nfqfw-flows", os.MFD_CLOEXEC)
         os.ftruncate(arena.fd, at)
@@ -62,7 +66,7 @@ cdef class Arena:
         cdef ArenaHeader* h = arena.header
         h.version = ARENA_VERSION
         h.slots = slots
-        h.high = 1
+        h.high = h.expect_high = 1
         h.key[0] = secrets.randbits(64)
         h.key[1] = secrets.randbits(64)
         h.size = at
@@ -70,6 +74,7 @@ cdef class Arena:
         for i in range(SECTIONS):
             h.offset[i] = offsets[i]
             h.element[i] = ELEMENTS[i]
+            h.count[i] = counts[i]
         h.magic = ARENA_MAGIC
         return arena
 
@@ -98,11 +103,13 @@ cdef class Arena:
         cdef ArenaHeader* h = self.header
         if h.magic != ARENA_MAGIC or h.version != ARENA_VERSION or h.size != self.size:
             raise ArenaError("not an Arena of this version")
-        if not 1 <= h.high <= h.slots:
+        if not 1 <= h.high <= h.slots or not 1 <= h.expect_high <= h.count[SECTION_EXPECT]:
             raise ArenaError("the Arena's marks do not hold together")
         for i in range(SECTIONS):
-            if h.element[i] != ELEMENTS[i] or h.offset[i] + h.element[i] * <uint64_t>h.slots > self.size:
+            if h.element[i] != ELEMENTS[i] or h.offset[i] + h.element[i] * <uint64_t>h.count[i] > self.size:
                 raise ArenaError("the Arena was laid out by another build")
+            if h.count[i] < (h.slots if i != SECTION_EXPECT else 2) or (i == SECTION_EXPECT and h.count[i] > EXPECT_SLOTS):
+                raise ArenaError("the Arena's sections do not hold together")
 
     cdef void view(self, ConnTable* table) noexcept:
         """Fill in where this process sees the arrays."""
@@ -114,6 +121,8 @@ cdef class Arena:
         table.addr6 = <ConnAddr6*>(self.base + h.offset[SECTION_ADDR6])
         table.acct = <ConnAcct*>(self.base + h.offset[SECTION_ACCT])
         table.labels = <ConnLabels*>(self.base + h.offset[SECTION_LABELS])
+        table.expect = <Expect*>(self.base + h.offset[SECTION_EXPECT])
+        table.expect_slots = h.count[SECTION_EXPECT]
         table.capacity = h.slots
 
     @property

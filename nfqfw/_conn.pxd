@@ -42,6 +42,7 @@ cdef enum ConnFlag:             # ConnHot.flags
     CONN_TWO = 8                # reply tuple is not the inverse of the original one: two index entries
     CONN_LABELS = 32            # labels[] holds this entry's labels; without it they are all zero
     CONN_RELATED = 16           # NEW event is a RELATED one (it has a master)
+    CONN_STAMPED = 64           # nf_conntrack_timestamp was on when it was confirmed: listings show delta-time
 
 
 cdef enum:
@@ -102,18 +103,38 @@ cdef struct ConnWindow:         # 64 bytes; TCP.  Other trackers keep their few 
     uint32_t guard              # odd while the line is half written: after a kill such a flow becomes liberal
 
 
+cdef enum EventBit:             # IPCT_* of the kernel: what an event tells (ConnCold.pending), what is wanted (ConnCold.ctevents)
+    TELL_NEW = 1
+    TELL_RELATED = 2
+    TELL_DESTROY = 4
+    TELL_REPLY = 8
+    TELL_ASSURED = 16
+    TELL_PROTOINFO = 32
+    TELL_HELPER = 64
+    TELL_MARK = 128
+    TELL_NATSEQINFO = 256
+    TELL_SECMARK = 512
+    TELL_LABEL = 1024
+    TELL_EXPECT_NEW = 4096      # of expectations whose master this is
+    TELL_EXPECT_DESTROY = 8192
+    TELL_CHOSEN = 32768         # ctevents: a CT rule chose; without it everything is wanted
+
+
 cdef struct ConnCold:           # 48 bytes; things that few packets touch
     uint64_t start_ns           # CLOCK_MONOTONIC of confirm (before it: of creation): `-o timestamp`, delta-time
-    uint64_t start_wall_ns      # wall clock of confirm; 0 = nf_conntrack_timestamp was off
     uint32_t master             # connection whose expectation made this one, 0 = none
+    uint32_t master_id          # ... and its id: the number may belong to another connection by now
     uint32_t masq_ifindex       # MASQUERADE: interface whose address it uses, 0 = none
     uint32_t secmark
-    uint32_t timeout_policy     # 0 = the protocol's
-    uint16_t helper
-    uint16_t ctevents
-    uint32_t nat_flags
+    uint16_t helper             # its helper (number of ext/helpers.py), 0 = none
+    uint16_t master_helper      # the helper of its master, 0 = none: what -m helper asks for
+    uint16_t ctevents           # EventBit that are wanted
+    uint16_t pending            # EventBit that the next event will tell
     uint32_t use                # children (expected connections)
     uint32_t stream_ts          # UDP: ticks after which a replied flow is a stream (creation + 2 s)
+    uint16_t timeout_policy     # 0 = the protocol's
+    uint16_t pad
+    uint32_t pad2
 
 
 cdef struct ConnAddr6:          # 64 bytes, IPv6 only
@@ -130,6 +151,36 @@ cdef struct ConnLabels:         # 16 bytes
     uint64_t bits[2]
 
 
+cdef enum ExpectFlag:           # NF_CT_EXPECT_* of the kernel
+    EXPECT_PERMANENT = 1        # stays when it is fulfilled
+    EXPECT_INACTIVE = 2         # nothing fulfils it yet
+    EXPECT_USERSPACE = 4
+
+
+cdef struct Expect:             # 128 bytes: an expectation, number n of an array of its own; 0 = none
+    uint32_t commit             # 0 = free; odd = half written; even = whole
+    uint32_t expires            # in TICKS
+    uint32_t master             # the connection that expects ...
+    uint32_t master_id          # ... and its id
+    uint32_t id
+    uint8_t family
+    uint8_t proto
+    uint8_t flags               # ExpectFlag
+    uint8_t klass               # class: row of the helper's policy
+    uint8_t src[16]             # source, wire order, IPv4 in the first 4 bytes
+    uint8_t dst[16]
+    uint8_t src_mask[16]        # which bits of the source must be equal; the destination must be equal whole
+    uint16_t sport              # host order
+    uint16_t dport
+    uint16_t sport_mask
+    uint16_t zone               # the master's
+    uint16_t helper             # that the expected connection gets, 0 = none
+    uint16_t nat_port           # NAT of the master: port and address that a helper saved, and whose packets go there
+    uint8_t nat_address[16]
+    uint8_t direction
+    uint8_t pad[27]
+
+
 cdef struct ConnTable:          # one process's view of the Arena's flow arrays; lives in process memory, pointers are fine
     ConnHot* hot
     ConnWindow* window
@@ -137,6 +188,8 @@ cdef struct ConnTable:          # one process's view of the Arena's flow arrays;
     ConnAddr6* addr6
     ConnAcct* acct
     ConnLabels* labels
+    Expect* expect              # 1 .. expect_slots-1 may be used
+    uint32_t expect_slots
     uint32_t capacity           # entries 1 .. capacity-1 may be used
     uint32_t acct_on            # nf_conntrack_acct
 

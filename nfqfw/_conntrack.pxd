@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._arena cimport Arena, ArenaHeader
-from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnHot, ConnLabels, ConnTable, Tuple
+from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnHot, ConnLabels, ConnTable, Expect, Tuple
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
 from nfqfw._ring cimport Ring
@@ -75,6 +75,9 @@ cdef enum:                      # Stat: Conntrack.stat[]; names in conntrack/sta
     S_CSUM_UNCHECKED            # ours: the kernel gave only a part of the packet, taken as good
     S_CREATED                   # ours: entries made, confirmed or not
     S_DELETED                   # ours: entries that ended
+    S_EXPECT_NEW                # connections that were expected
+    S_EXPECT_CREATE
+    S_EXPECT_DELETE
     S_COUNT
 
 
@@ -82,6 +85,8 @@ cdef enum EventKind:            # IPCT_NEW, .. as conntrack -E words
     EVENT_NEW = 1
     EVENT_UPDATE = 2
     EVENT_DESTROY = 3
+    EVENT_EXPECT_NEW = 4        # an ExpectRecord, as is the next
+    EVENT_EXPECT_DESTROY = 5
 
 
 cdef enum Track:                # what a tracker says of a packet
@@ -119,7 +124,7 @@ cdef struct ConnRecord:         # what a listing line or an event needs; conntra
     uint32_t master
     uint32_t use                # references: 1 + children
     uint16_t helper
-    uint16_t pad2
+    uint16_t told               # EventBit of this event
     uint32_t vtag[2]            # SCTP: verification tags
     uint32_t secmark            # label of ext/labels.py, 0 = none
     uint32_t pad3
@@ -129,10 +134,34 @@ cdef struct ConnRecord:         # what a listing line or an event needs; conntra
     ConnLabels labels
 
 
+cdef struct ExpectRecord:       # what a line about an expectation needs; conntrack/expectation.py unpacks it
+    uint32_t size
+    uint16_t kind               # EventKind, 0 = listed
+    uint16_t helper             # the master's
+    uint64_t wall_ns
+    uint32_t timeout            # seconds left
+    uint32_t number
+    Expect expect
+    Tuple master                # its original tuple
+
+
+cdef struct ExpectIndex:        # lists of expectations, derived from the entries; process memory
+    uint32_t lock
+    uint32_t count
+    uint32_t cursor             # of the collector
+    uint16_t free               # freed numbers, linked by `next`
+    uint16_t bucket[1024]       # by destination: newest first, linked by `next`
+    uint16_t masters[1024]      # by master: newest first, linked by `sibling`
+    uint16_t next[16384]        # limits.EXPECT_SLOTS
+    uint16_t sibling[16384]
+
+
 cdef struct Conntrack:
     ConnTable table
     ArenaHeader* header
     Index* index
+    ExpectIndex* expect
+    uint16_t helper_policy[32][4][2]    # [helper][class]: most expectations, their seconds (ext/helpers.py)
     uint64_t key[2]
     uint32_t count              # entries in use, unconfirmed ones included: nf_conntrack_count
     uint32_t free_head          # freed entries, oldest first, linked through ConnHot.expires
@@ -148,7 +177,7 @@ cdef struct Conntrack:
     int64_t wall_offset         # wall clock less monotonic clock
     Ring events
     void* nat                   # NatIndex of _nat.pyx: one block of memory, made on first use, freed with the table
-    uint64_t stat[16]
+    uint64_t stat[20]
     uint32_t tunable[48]
     uint8_t tcp_next[120]       # [direction][kind][state], from conntrack/tcp.py
     uint8_t tcp_valid[256]      # flag byte without PSH, ECE, CWR -> 1 = a segment may carry it
@@ -180,6 +209,7 @@ cdef class ConntrackTable:
     cdef readonly Arena arena
 
     cdef take_over(self)
+    cdef uint32_t _find(self, family, proto, side, uint32_t* direction)
     cdef _enlarge(self, uint32_t entries)
-    cdef _dress(self, uint32_t i, entry, uint64_t now)
+    cdef _dress(self, uint32_t i, entry, uint64_t now, uint32_t portid)
     cdef bint _listed(self, uint32_t i, bint unconfirmed)

@@ -23,8 +23,10 @@ from libc.string cimport memcpy, memset
 
 from nfqfw._arena cimport Arena
 from nfqfw._atomic cimport add32, fence, load32, lock, lowest, match10, prefetch, store32, unlock
-from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_TWO, DYING, EXPECTED, FIXED_TIMEOUT,
-                          ORIGINAL, REPLY, SEEN_REPLY, TICKS, ConnHot, Tuple, direction_of, is_expired, labels_of, read_tuple, ticks)
+from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_STAMPED, CONN_TWO, DYING, EXPECTED,
+                          EXPECT_INACTIVE, EXPECT_PERMANENT, FIXED_TIMEOUT, HELPER, ORIGINAL, REPLY, SEEN_REPLY, TELL_ASSURED, TELL_CHOSEN,
+                          TELL_HELPER, TELL_LABEL, TELL_MARK, TELL_NEW, TELL_PROTOINFO, TELL_RELATED, TELL_REPLY, TICKS, ConnCold, ConnHot,
+                          Expect, Tuple, direction_of, is_expired, labels_of, read_tuple, ticks)
 from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
                             CT_UNTRACKED, DROP, HAS_L4, IPV4, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED,
                             REASON_TABLE_FULL, Packet)
@@ -32,6 +34,8 @@ from nfqfw._parse cimport parse
 from nfqfw._program cimport Context
 from nfqfw.ext.t_CT cimport CtInfoBlock
 from nfqfw._ring cimport ring_drain, ring_free, ring_init
+from nfqfw.conntrack.expect cimport (EXPECT_CLASH, EXPECT_FULL, expect_end, expect_insert, expect_over, expect_rebuild, expect_seek,
+                                     expect_sweep, expect_take, fill_expect, fulfil)
 from nfqfw.conntrack.icmp_error cimport (ICMP_BAD, ICMP_ERROR, ICMP_PLAIN, ICMP_UNTRACKED, classify_icmp4, classify_icmp6,
                                          error_tuple, goes_to)
 from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND_NEW_REPLY, FIND_ORIGINAL, FIND_REPLY,
@@ -41,7 +45,7 @@ from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, em
 from nfqfw.conntrack.sctp cimport SctpConn, sctp_track, sctp_valid
 from nfqfw.conntrack.simple cimport (generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid)
 from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, TCP_CLOSE, tcp_track, tcp_valid
-from nfqfw.conntrack.track cimport account, count, timeout_of
+from nfqfw.conntrack.track cimport account, count, tell, timeout_of
 from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
                                     entry_has, hash_tuple, inverse, is_icmp, same_but_zone, tuple_from_packet, write_tuple)
 
@@ -49,7 +53,9 @@ from nfqfw.conntrack import sctp as sctp_table
 from nfqfw.conntrack import tcp as tcp_table
 from nfqfw.conntrack import tunables as tunable_table
 from nfqfw.conntrack.entry import Entry
+from nfqfw.conntrack.expectation import Expectation
 from nfqfw.conntrack.stats import STATS
+from nfqfw.ext import helpers
 from nfqfw.limits import CONNTRACK_MAX, CONNTRACK_SLOTS_MAX
 
 
@@ -152,6 +158,23 @@ cdef uint32_t entry_make(Conntrack* t, Packet* p, const Tuple* a, const uint16_t
     return i
 
 
+cdef inline void welcome(Conntrack* t, uint32_t i, const Tuple* a, uint16_t zone, uint32_t now) noexcept nogil:
+    """Entry i is new and its lock held: make it RELATED if somebody expected it."""
+    cdef Expect e
+    if expect_take(t, a, zone, now, &e):
+        fulfil(t, i, &e)
+
+
+cdef inline void use_template(Conntrack* t, uint32_t i, const CtInfoBlock* ct) noexcept nogil:
+    """What a CT rule said of a connection to come.  An expected one has the helper of its expectation, not of the rule."""
+    cdef ConnCold* cold = &t.table.cold[i]
+    cold.ctevents = ct.events
+    if ct.helper and not t.table.hot[i].status & EXPECTED:
+        cold.helper = ct.helper
+        cold.pending |= TELL_HELPER
+        t.table.hot[i].status |= HELPER
+
+
 cdef uint32_t find_or_make(Conntrack* t, Packet* p, Tuple* a, uint32_t now, uint32_t* direction, bint* fresh) noexcept nogil:
     """The packet's entry, its lock held; 0 = none (p.verdict says whether it was refused)."""
     cdef uint16_t zone[2]
@@ -176,6 +199,8 @@ cdef uint32_t find_or_make(Conntrack* t, Packet* p, Tuple* a, uint32_t now, uint
         direction[0] = ORIGINAL
         a.zone = zone[0]
         i = entry_make(t, p, a, zone, hash)
+        if i and t.expect.count:
+            welcome(t, i, a, p.zone, now)
         fresh[0] = True
         return i
     return 0
@@ -291,7 +316,7 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
             return
         hot = &t.table.hot[i]
         if fresh and p.ct_template and c != NULL:
-            t.table.cold[i].ctevents = <uint16_t>(<const CtInfoBlock*>(c.data + p.ct_template)).events
+            use_template(t, i, <const CtInfoBlock*>(c.data + p.ct_template))
         ctinfo = class_of(hot, direction)
         said = track(t, p, i, direction, fresh)
         if said == TRACK_ACCEPT or said == TRACK_KILL:
@@ -312,7 +337,7 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
     p.ctinfo = ctinfo
     if ctinfo == CT_ESTABLISHED_REPLY and not hot.status & SEEN_REPLY:
         hot.status |= SEEN_REPLY
-        hot.flags |= CONN_EVENT
+        tell(t, i, TELL_REPLY)
     if not hot.status & CONFIRMED:
         hot.hold += 1
         if said == TRACK_KILL:
@@ -418,13 +443,14 @@ cdef inline void settle(Conntrack* t, uint32_t i, uint64_t now_ns) noexcept nogi
     cdef ConnHot* c = &t.table.hot[i]
     t.table.cold[i].start_ns = now_ns
     if t.tunable[T_TIMESTAMP]:
-        t.table.cold[i].start_wall_ns = now_ns + t.wall_offset
+        c.flags |= CONN_STAMPED
     c.expires += ticks(now_ns)
     c.flags &= <uint8_t>(0xff - CONN_EVENT)
     fence()
     c.status |= CONFIRMED
     count(t, S_INSERT)
-    emit(t, i, EVENT_NEW, 0)
+    emit(t, i, EVENT_NEW, t.table.cold[i].pending | (TELL_RELATED if c.status & EXPECTED else TELL_NEW), 0)
+    t.table.cold[i].pending = 0
 
 
 cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil:
@@ -443,7 +469,8 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
     if c.status & CONFIRMED:
         if c.flags & CONN_EVENT:
             c.flags &= <uint8_t>(0xff - CONN_EVENT)
-            emit(t, i, EVENT_UPDATE, 0)
+            emit(t, i, EVENT_UPDATE, t.table.cold[i].pending, 0)
+            t.table.cold[i].pending = 0
         return 0
     if direction_of(p.ctinfo) == REPLY:
         conntrack_release(t, i)
@@ -514,7 +541,7 @@ cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept
     if c.commit and c.status & CONFIRMED:
         c.state = TCP_CLOSE
         c.expires = timeout_of(t, T_TCP_CLOSE) + ticks(now_ns)
-        c.flags |= CONN_EVENT
+        tell(t, conn, TELL_PROTOINFO)
     unlock(conn_lock(t, conn))
 
 
@@ -581,6 +608,8 @@ cdef void conntrack_expire(Conntrack* t, uint64_t now_ns, uint32_t budget) noexc
             continue
         collect(t, i, now)
     t.gc_cursor = i
+    if t.expect.count:
+        expect_sweep(t, now)
     unlock(&t.gc_lock)
 
 
@@ -639,6 +668,7 @@ cdef void rebuild(Conntrack* t) noexcept nogil:
                 if t.table.hot[number[k]].flags & CONN_TWO:
                     index_put(t.index, entry_hash(t, number[k], REPLY), number[k])
             n = 0
+    expect_rebuild(t)
 
 
 cdef fill_tuple(Tuple* a, family, proto, side):
@@ -666,6 +696,9 @@ cdef class ConntrackTable:
         self.handle = <Conntrack*>calloc(1, sizeof(Conntrack))
         if self.handle == NULL:
             raise MemoryError
+        self.handle.expect = <ExpectIndex*>calloc(1, sizeof(ExpectIndex))
+        if self.handle.expect == NULL:
+            raise MemoryError
 
     def __init__(self, limit=CONNTRACK_MAX, slots=CONNTRACK_SLOTS_MAX, *, arena=None, index_for=None):
         cdef Conntrack* t = self.handle
@@ -687,6 +720,10 @@ cdef class ConntrackTable:
         for slot, (row, word) in enumerate(zip(sctp_table.rows(), sctp_table.crc32c_table())):
             t.sctp_row[slot] = row
             t.crc32c[slot] = word
+        for number, helper in enumerate(helpers.HELPERS, 1):
+            for klass, policy in enumerate(helper.policies):
+                t.helper_policy[number][klass][0] = policy.most
+                t.helper_policy[number][klass][1] = policy.seconds
         for flags in range(256):
             t.tcp_valid[flags] = (flags & 0x37) in tcp_table.VALID_FLAGS
 
@@ -698,6 +735,7 @@ cdef class ConntrackTable:
             self.handle.index = older
         ring_free(&self.handle.events)
         free(self.handle.nat)
+        free(self.handle.expect)
         free(self.handle)
 
     @classmethod
@@ -732,6 +770,8 @@ cdef class ConntrackTable:
         slot = tunable_table.check(name, value)
         if name == "nf_conntrack_max" and value >= self.handle.header.slots:
             raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.header.slots - 1})")
+        if name == "nf_conntrack_expect_max" and value >= self.handle.table.expect_slots:
+            raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.table.expect_slots - 1})")
         if name == "nf_conntrack_max" and value > 5 * self.handle.index.n_buckets:
             self._enlarge(value)
         self.handle.tunable[slot] = value
@@ -782,7 +822,7 @@ cdef class ConntrackTable:
             return False
         return unconfirmed or (c.status & CONFIRMED) != 0
 
-    def insert(self, entry, now_ns=None):
+    def insert(self, entry, now_ns=None, portid=0):
         """Make a confirmed entry as `conntrack -I` does.  FileExistsError: a tuple is taken.  OSError: no room."""
         cdef Conntrack* t = self.handle
         cdef Packet p
@@ -810,11 +850,11 @@ cdef class ConntrackTable:
         unlock(conn_lock(t, i))
         conntrack_alter_reply(t, i, &a[1])
         lock(conn_lock(t, i))
-        self._dress(i, entry, now)
+        self._dress(i, entry, now, portid)
         unlock(conn_lock(t, i))
         return i
 
-    cdef _dress(self, uint32_t i, entry, uint64_t now):
+    cdef _dress(self, uint32_t i, entry, uint64_t now, uint32_t portid):
         """State, window and status of an injected entry; liberal, since nobody knows its windows."""
         cdef Conntrack* t = self.handle
         cdef ConnHot* c = &t.table.hot[i]
@@ -831,15 +871,15 @@ cdef class ConntrackTable:
             labels_of(&t.table, i).bits[0] = entry.labels & 0xffffffffffffffff
             t.table.labels[i].bits[1] = entry.labels >> 64
         if t.tunable[T_TIMESTAMP]:
-            t.table.cold[i].start_wall_ns = now + t.wall_offset
+            c.flags |= CONN_STAMPED
         c.expires = ticks(now) + <uint32_t>min(entry.timeout, tunable_table.SECONDS_MAX) * TICKS
         fence()
         c.status |= <uint32_t>entry.status | CONFIRMED
         count(t, S_INSERT)
-        emit(t, i, EVENT_NEW, 0)
+        emit(t, i, EVENT_NEW, TELL_NEW | TELL_MARK, portid)
 
     def change(self, number, ident, *, mark=None, mask=0xffffffff, timeout=None, status=None, state=None, labels_add=0,
-               labels_del=0, zero=False):
+               labels_del=0, zero=False, portid=0):
         """Change entry `number` if it still has this id; its new Entry, or None if it is gone."""
         cdef Conntrack* t = self.handle
         cdef uint32_t i = number
@@ -865,7 +905,7 @@ cdef class ConntrackTable:
         if zero and c.flags & CONN_ACCT:
             memset(&t.table.acct[i], 0, sizeof(t.table.acct[i]))
         if not zero:
-            emit(t, i, EVENT_UPDATE, 0)
+            emit(t, i, EVENT_UPDATE, TELL_REPLY | TELL_ASSURED | TELL_PROTOINFO | TELL_HELPER | TELL_MARK | TELL_LABEL, portid)
         fill_record(t, i, 0, &record)
         unlock(conn_lock(t, i))
         return Entry.unpack((<const char*>&record)[:sizeof(ConnRecord)])
@@ -884,12 +924,12 @@ cdef class ConntrackTable:
         unlock(conn_lock(t, i))
         return there
 
-    def flush(self):
+    def flush(self, portid=0):
         """End every confirmed entry; returns how many."""
         cdef Conntrack* t = self.handle
         ended = 0
         for i in range(1, t.header.high):
-            if t.table.hot[i].status & CONFIRMED and self.delete(i):
+            if t.table.hot[i].status & CONFIRMED and self.delete(i, None, portid):
                 ended += 1
         return ended
 
@@ -899,6 +939,103 @@ cdef class ConntrackTable:
         cdef uint32_t n = budget
         with nogil:
             conntrack_expire(self.handle, now, n)
+
+    # expectations
+
+    cdef uint32_t _find(self, family, proto, side, uint32_t* direction):
+        """Confirmed entry with this tuple in its zone, 0 = none."""
+        cdef Conntrack* t = self.handle
+        cdef Tuple a
+        fill_tuple(&a, family, proto, side)
+        a.zone = side.zone
+        return index_find(t, &a, hash_tuple(t.key, &a), ticks(t.now_ns), FIND_BOTH, 0, direction, NULL)
+
+    @property
+    def expect_count(self):
+        """Expectations in the table."""
+        return self.handle.expect.count
+
+    def expectations(self, now_ns=None):
+        """Snapshot of the living expectations, one Expectation each."""
+        cdef Conntrack* t = self.handle
+        cdef ExpectRecord record
+        cdef uint32_t n
+        out = []
+        if now_ns is not None:
+            t.now_ns = now_ns
+        for n in range(1, t.header.expect_high):
+            lock(&t.expect.lock)
+            if t.table.expect[n].commit and not expect_over(&t.table.expect[n], ticks(t.now_ns)):
+                fill_expect(t, n, 0, &record)
+                unlock(&t.expect.lock)
+                out.append(Expectation.unpack((<const char*>&record)[:sizeof(ExpectRecord)]))
+            else:
+                unlock(&t.expect.lock)
+        return out
+
+    def expect_find(self, expectation, now_ns):
+        """The Expectation that a packet from its source to its destination would fulfil, or None."""
+        cdef Conntrack* t = self.handle
+        cdef ExpectRecord record
+        cdef Tuple a
+        cdef uint32_t n
+        t.now_ns = now_ns
+        fill_tuple(&a, expectation.family, expectation.proto, expectation.side)
+        lock(&t.expect.lock)
+        n = expect_seek(t, &a, expectation.side.zone, ticks(t.now_ns))
+        if n:
+            fill_expect(t, n, 0, &record)
+        unlock(&t.expect.lock)
+        return Expectation.unpack((<const char*>&record)[:sizeof(ExpectRecord)]) if n else None
+
+    def expect(self, expectation, now_ns=None):
+        """Make an expectation as `conntrack -I expect` does; its time is the policy's of the master's helper.
+
+        LookupError: no master.  NotImplementedError: the master has no helper.  FileExistsError: it is expected already.
+        PermissionError: another master expects the same.  OSError EMFILE: nf_conntrack_expect_max.
+        """
+        cdef Conntrack* t = self.handle
+        cdef Expect e
+        cdef Tuple a, mask
+        cdef uint32_t master, direction = 0
+        cdef int answer
+        t.now_ns = now_ns if now_ns is not None else time.monotonic_ns()
+        if self.expect_find(expectation, t.now_ns) is not None:
+            raise FileExistsError(errno.EEXIST, "File exists")
+        master = self._find(expectation.family, expectation.proto, expectation.master, &direction)
+        if master == 0:
+            raise LookupError("master conntrack not found")
+        fill_tuple(&a, expectation.family, expectation.proto, expectation.side)
+        fill_tuple(&mask, expectation.family, expectation.proto, expectation.mask)
+        memset(&e, 0, sizeof(Expect))
+        e.master, e.family, e.proto, e.flags, e.klass = master, expectation.family, expectation.proto, expectation.flags, expectation.klass
+        memcpy(e.src, a.src, 16)
+        memcpy(e.dst, a.dst, 16)
+        memcpy(e.src_mask, mask.src, 16)
+        e.sport, e.dport, e.sport_mask, e.zone = a.sport, a.dport, mask.sport, expectation.side.zone
+        lock(conn_lock(t, master))
+        e.master_id = t.table.hot[master].id
+        if t.table.cold[master].helper == 0:
+            unlock(conn_lock(t, master))
+            raise NotImplementedError("Operation not supported")
+        answer = expect_insert(t, &e, ticks(t.now_ns))
+        unlock(conn_lock(t, master))
+        if answer == EXPECT_CLASH:
+            raise PermissionError(errno.EBUSY, "Device or resource busy")
+        if answer == EXPECT_FULL:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    def expect_delete(self, number, ident):
+        """End expectation `number` if it is still the one with this id.  True if it was there."""
+        cdef Conntrack* t = self.handle
+        cdef uint32_t n = number
+        cdef bint there
+        lock(&t.expect.lock)
+        there = 0 < n < t.header.expect_high and t.table.expect[n].commit != 0 and t.table.expect[n].id == <uint32_t>ident
+        if there:
+            expect_end(t, n)
+        unlock(&t.expect.lock)
+        return there
 
     # events
 
@@ -914,8 +1051,9 @@ cdef class ConntrackTable:
         self.handle.events_on = 0
 
     def events(self, limit=1024):
-        """Up to `limit` events, oldest first, as Entry with `kind` set."""
-        return [Entry.unpack(record) for record in ring_drain(&self.handle.events, limit)]
+        """Up to `limit` events, oldest first, as Entry or Expectation with `kind` set."""
+        return [Expectation.unpack(record) if record[4] >= EVENT_EXPECT_NEW else Entry.unpack(record)
+                for record in ring_drain(&self.handle.events, limit)]
 
     @property
     def events_dropped(self):

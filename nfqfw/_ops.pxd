@@ -57,6 +57,7 @@ cdef enum Op:
     OP_HASHLIMIT
     OP_CONNLIMIT
     OP_CLUSTER
+    OP_HELPER
     OP_COUNT
 
 

@@ -33,6 +33,7 @@ CAPTURE_RECORD_BYTES = 1 << 20  # longest record of a capture file: ours (tcpdum
 # ---- connections ---------------------------------------------------------------------------------------------------
 CONNTRACK_MAX = 262_144         # nf_conntrack_max
 CONNTRACK_SLOTS_MAX = 1 << 24   # entries an Arena reserves room for (sparse; never remapped)
+EXPECT_SLOTS = 16_384           # expectations an Arena has room for; nf_conntrack_expect_max can be raised up to it less one: ours
 INFLIGHT_MAX = 131_072          # in-flight records: more packets than two full queues can hold
 
 # ---- fragments -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ TESTS = (
     "devgroup", "owner", "physdev",
     "bpf", "rt6",
     "recent", "hashlimit", "connlimit",
-    "cluster",
+    "cluster", "helper",
 )
 ACTIONS = ("reject", "log", "mark", "trace", "notrack",
            "nat", "ttl", "tos", "ecn", "connmark", "classify", "tcpmss", "tcpoptstrip", "checksum", "snpt", "dnpt", "ct",

@@ -8,18 +8,21 @@
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nfqfw.conntrack import listing, sctp, tcp
+from nfqfw.conntrack import expectation, listing, sctp, tcp
 from nfqfw.conntrack.entry import DST_NAT, SRC_NAT, Entry, Side
+from nfqfw.conntrack.expectation import Expectation
 from nfqfw.conntrack.help import HELP
 from nfqfw.conntrack.match import mark_and_mask, matches
 from nfqfw.conntrack.options import COMMANDS as COMMAND_LETTERS, PROGRAM, Request, Usage, parse
 from nfqfw.conntrack.stats import STATS
 
 CPU_STATS = STATS[:10]          # what -S shows, in its order
+EXPECT_STATS = ("expect_new", "expect_create", "expect_delete")
 EXISTS = "Operation failed: Such conntrack exists, try -U to update"
 LOADABLE = {"create", "add", "update", "delete", "flush", "event"}      # what a file of -R may hold
 MISSING = "Operation failed: such conntrack doesn't exist"
@@ -48,6 +51,7 @@ class Job:
     out: list = field(default_factory=list)
     err: list = field(default_factory=list)
     quiet: bool = False         # inside -R: no counts
+    portid: int = field(default_factory=os.getpid)      # what -E says who did it
 
 
 def run(argv: list[str], table, *, now_ns: int | None = None, wall_ns: int | None = None, read: Callable[[str], str] | None = None) -> Result:
@@ -77,8 +81,12 @@ def ours(argv: list[str], table, now_ns: int, wall_ns: int) -> Result:
     return Result("", "conntrack: --explain needs tcp or sctp, --proc nothing\n", 2)
 
 
-def follow(request: Request, entry: Entry, now_ns: int) -> str:
+def follow(request: Request, entry: Entry | Expectation, now_ns: int) -> str:
     """Text of one event for -E, empty if the filters leave it out."""
+    if isinstance(entry, Expectation) != (request.table == "expect"):
+        return ""
+    if isinstance(entry, Expectation):
+        return EXPECT_TEXT.get(one_of(request.output), lambda e: expectation.event_line(e, request.output))(entry) + "\n"
     wanted = request.given.get("event-mask")
     if wanted and not any(entry.kind in kinds for kinds in wanted) or not matches(request, entry):
         return ""
@@ -131,8 +139,7 @@ def chosen(job: Job) -> list[Entry]:
 
 def do_list(job: Job) -> int:
     if job.request.table == "expect":
-        job.err.append(f"{PROGRAM}: 0 expectations have been shown.\n")
-        return 0
+        return list_expectations(job)
     entries = [] if job.request.table == "dying" else chosen(job)
     show(job, entries)
     if "zero" in job.request.given:
@@ -144,8 +151,8 @@ def do_list(job: Job) -> int:
 
 def do_delete(job: Job) -> int:
     if job.request.table == "expect":
-        return fail(job, MISSING.replace("conntrack", "expectation"))
-    gone = [entry for entry in chosen(job) if job.table.delete(entry.number, entry.id)]
+        return delete_expectation(job)
+    gone = [entry for entry in chosen(job) if job.table.delete(entry.number, entry.id, job.portid)]
     show(job, gone)
     say(job, len(gone), "deleted")
     return 0 if gone or job.quiet else 1
@@ -153,7 +160,7 @@ def do_delete(job: Job) -> int:
 
 def do_get(job: Job) -> int:
     if job.request.table == "expect":
-        return fail(job, MISSING.replace("conntrack", "expectation"))
+        return get_expectation(job)
     entries = chosen(job)[:1]
     if not entries:
         return fail(job, MISSING)
@@ -165,36 +172,42 @@ def do_get(job: Job) -> int:
 
 def do_flush(job: Job) -> int:
     if job.request.table == "expect":
+        for found in job.table.expectations(now_ns=job.now_ns):
+            job.table.expect_delete(found.number, found.id)
         job.err.append(f"{PROGRAM}: expectation table has been emptied.\n")
         return 0
     family = job.request.family
     if family is None:
-        job.table.flush()
+        job.table.flush(job.portid)
     else:
         for entry in job.table.list(now_ns=job.now_ns):
             if entry.family == family:
-                job.table.delete(entry.number, entry.id)
+                job.table.delete(entry.number, entry.id, job.portid)
     job.err.append(f"{PROGRAM}: connection tracking table has been emptied.\n")
     return 0
 
 
 def do_count(job: Job) -> int:
-    job.out.append(f"{0 if job.request.table == 'expect' else job.table.count}\n")
+    if job.request.table == "expect":
+        job.out.append(f"{sum(e.family == 2 for e in job.table.expectations(now_ns=job.now_ns))}\n")
+    else:
+        job.out.append(f"{job.table.count}\n")
     return 0
 
 
 def do_stats(job: Job) -> int:
     stats = job.table.stats()
-    job.out.append("cpu=0   \t" + "".join(f"{name}={stats[name]} " for name in CPU_STATS) + "\n")
+    names = EXPECT_STATS if job.request.table == "expect" else CPU_STATS
+    job.out.append("cpu=0   \t" + "".join(f"{name}={stats[name]} " for name in names) + "\n")
     return 0
 
 
 def do_create(job: Job) -> int:
     if job.request.table == "expect":
-        return fail(job, "Operation failed: Operation not supported")
+        return create_expectation(job)
     adding = job.request.command == "add"
     try:
-        job.table.insert(wanted_entry(job.request), now_ns=job.now_ns)
+        job.table.insert(wanted_entry(job.request), now_ns=job.now_ns, portid=job.portid)
     except FileExistsError:
         if not adding:
             return fail(job, EXISTS)
@@ -206,6 +219,76 @@ def do_create(job: Job) -> int:
         return fail(job, f"Operation failed: {error.strerror or error}")
     say(job, 1, "added" if adding else "created")
     return 0
+
+
+# ---- the table of expectations -----------------------------------------------------------------------------------------
+
+EXPECT_TEXT = {"xml": expectation.xml_line, "json": lambda found: json.dumps(expectation.as_dict(found))}
+
+
+def one_of(output: frozenset) -> str:
+    """xml or json, if asked for: the other words change nothing about an expectation."""
+    return next((word for word in ("json", "xml") if word in output), "")
+
+
+def list_expectations(job: Job) -> int:
+    """Lines; with -o timestamp the tool puts the time of day in front.  Without -f it lists those of IPv4, and -C counts those."""
+    request, out = job.request, job.out
+    found = [e for e in job.table.expectations(now_ns=job.now_ns) if e.family == (request.family or 2)]
+    kind = one_of(request.output)
+    stamp = f"[{job.wall_ns // 10**9}.{job.wall_ns // 1000 % 10**6}]\t" if "timestamp" in request.output and not kind else ""
+    if kind == "json":
+        out.append(json.dumps([expectation.as_dict(e) for e in found], indent=1) + "\n")
+    else:
+        lines = [stamp + EXPECT_TEXT.get(kind, expectation.line)(e) + "\n" for e in found]
+        out += [expectation.XML_HEAD + "\n", *lines, expectation.XML_TAIL + "\n"] if kind == "xml" and found else lines
+    job.err.append(f"{PROGRAM}: {len(found)} expectations have been shown.\n")
+    return 0
+
+
+def named_expectation(job: Job) -> Expectation | None:
+    """What -G and -D mean: the expectation that a packet from --src to --dst would fulfil."""
+    request = job.request
+    side = Side(str(request.given["src"][0]), str(request.given["dst"][0]), request.keys.get("sport", 0), request.keys.get("dport", 0))
+    return job.table.expect_find(Expectation(request.family, request.proto, side, side, side), job.now_ns)
+
+
+def get_expectation(job: Job) -> int:
+    found = named_expectation(job)
+    if found is None:
+        return fail(job, "Operation failed: No such file or directory")
+    job.out.append(expectation.line(found) + "\n")
+    return 0
+
+
+def delete_expectation(job: Job) -> int:
+    """The tool's last words, and its code 1, are those of the real one when it has deleted."""
+    found = named_expectation(job)
+    if found is None or not job.table.expect_delete(found.number, found.id):
+        return fail(job, "Operation failed: No such file or directory")
+    job.err.append(f"{PROGRAM}: 0 expectations have been shown.\n")
+    return 1
+
+
+def create_expectation(job: Job) -> int:
+    """-t is read and not used: the time is the policy's of the master's helper, as in the kernel."""
+    try:
+        job.table.expect(wanted_expectation(job.request), now_ns=job.now_ns)
+    except (LookupError, NotImplementedError) as error:
+        return fail(job, f"Operation failed: {error.args[0]}")
+    except OSError as error:
+        return fail(job, f"Operation failed: {error.strerror}")
+    return 0
+
+
+def wanted_expectation(request: Request) -> Expectation:
+    def side(ends: str, ports: str) -> Side:
+        return Side(str(request.given[ends + "src"][0]), str(request.given[ends + "dst"][0]), request.keys.get(ports + "src", 0),
+                    request.keys.get(ports + "dst", 0))
+
+    master = side("", "")
+    master.sport, master.dport = request.keys.get("sport", 0), request.keys.get("dport", 0)
+    return Expectation(request.family, request.proto, side("tuple-", "tuple-port-"), side("mask-", "mask-port-"), master)
 
 
 def wanted_entry(request: Request) -> Entry:
@@ -266,7 +349,7 @@ def do_update(job: Job) -> int:
         if request.family is None:          # the tool cannot say which family it means, and the kernel refuses
             job.err.append(UNSUPPORTED + "\n")
             return fail(job, UNSUPPORTED)
-        changed = job.table.change(entry.number, entry.id, **changes)
+        changed = job.table.change(entry.number, entry.id, **changes, portid=job.portid)
         if changed is not None:
             changed.use += 1
             updated.append(changed)

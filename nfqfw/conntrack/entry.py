@@ -8,16 +8,18 @@ import struct
 from dataclasses import dataclass, field
 
 from nfqfw.conntrack import sctp, tcp
+from nfqfw.ext.helpers import name_of
 from nfqfw.ext.labels import context_of
 
 RECORD = struct.Struct(
-    "<IHHQIIQQIIIHHIIII"        # size kind pad wall timeout portid start stop number master use helper pad vtag[2] secmark pad
+    "<IHHQIIQQIIIHHIIII"        # size kind pad wall timeout portid start stop number master use helper told vtag[2] secmark pad
     "IIIIBBBBHH4s4s4s4sHHHHIIII"    # ConnHot
     "16s16s16s16sQQQQQQ"        # ConnAddr6 src[2] dst[2], packets[2] bytes[2], labels[2]
 )
 
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, DYING = 1, 2, 4, 8, 16, 32, 512
 FLAG_ACCT, FLAG_HIDDEN, FLAG_RELATED = 1, 4, 16
+TELL_MARK = 128
 KINDS = {0: None, 1: "NEW", 2: "UPDATE", 3: "DESTROY"}
 PORT_PROTOCOLS = frozenset({6, 17, 132, 136})
 
@@ -60,6 +62,7 @@ class Entry:
     kind: str | None = None     # NEW, UPDATE, DESTROY of an event
     wall_ns: int = 0
     portid: int = 0
+    told: int = 0               # TELL_* bits of an event (_conn.pxd)
     flags: int = 0
     extra: dict = field(default_factory=dict)
 
@@ -76,7 +79,7 @@ class Entry:
 
     @classmethod
     def unpack(cls, record: bytes) -> "Entry":
-        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, _, vtag0, vtag1, secmark, _,
+        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, told, vtag0, vtag1, secmark, _,
          _, _, status, mark, family, proto, state, flags, zone0, zone1, src0, src1, dst0, dst1,
          sport0, sport1, dport0, dport1, ident, _, _, _,
          src60, src61, dst60, dst61, packets0, packets1, bytes0, bytes1, labels0, labels1) = RECORD.unpack(record[:RECORD.size])
@@ -85,8 +88,8 @@ class Entry:
             number=number, id=ident, family=family, proto=proto, status=status, timeout=timeout, state=state, mark=mark,
             original=Side(address(src0 if four else src60), address(dst0 if four else dst60), sport0, dport0, zone0, packets0, bytes0),
             reply=Side(address(src1 if four else src61), address(dst1 if four else dst61), sport1, dport1, zone1, packets1, bytes1),
-            acct=bool(flags & FLAG_ACCT), labels=labels0 | labels1 << 64, secctx=context_of(secmark), use=use, master=master, start_ns=start, stop_ns=stop,
-            kind=KINDS.get(kind), wall_ns=wall, portid=portid, flags=flags, extra={"vtag": (vtag0, vtag1)} if proto == 132 else {},
+            acct=bool(flags & FLAG_ACCT), labels=labels0 | labels1 << 64, secctx=context_of(secmark), helper=name_of(helper), use=use, master=master, start_ns=start, stop_ns=stop,
+            kind=KINDS.get(kind), wall_ns=wall, portid=portid, told=told, flags=flags, extra={"vtag": (vtag0, vtag1)} if proto == 132 else {},
         )
 
 

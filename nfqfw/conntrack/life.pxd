@@ -11,11 +11,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from nfqfw._atomic cimport add32, fence, load32, lock, store32, unlock
-from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_LABELS, CONN_TWO, DYING, ORIGINAL, REPLY, TICKS,
-                          ConnAcct, ConnAddr6, ConnHot, ConnLabels, Tuple, is_expired, read_tuple, ticks)
+from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_LABELS, CONN_STAMPED, CONN_TWO, DYING, ORIGINAL,
+                          REPLY, TELL_CHOSEN, TELL_DESTROY, TICKS, ConnAcct, ConnAddr6, ConnHot, ConnLabels, Tuple, is_expired, read_tuple, ticks)
 from nfqfw._conntrack cimport (BUCKET_SLOTS, EVENT_DESTROY, EVENT_NEW, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
                                T_TIMESTAMP, Bucket, ConnRecord, Conntrack)
 from nfqfw._ring cimport ring_commit, ring_reserve
+from nfqfw.conntrack.expect cimport expect_orphans
 from nfqfw.conntrack.index cimport bucket_lock, index_put, index_remove, next_bucket
 from nfqfw.conntrack.tcp cimport closing
 from nfqfw.conntrack.track cimport count
@@ -46,7 +47,7 @@ cdef inline void fill_record(Conntrack* t, uint32_t i, uint16_t kind, ConnRecord
     r.wall_ns = t.now_ns + t.wall_offset
     r.timeout = seconds_left(t, i)
     r.number = i
-    r.start_wall_ns = t.table.cold[i].start_wall_ns
+    r.start_wall_ns = t.table.cold[i].start_ns + t.wall_offset if c.flags & CONN_STAMPED else 0
     r.master = t.table.cold[i].master
     r.use = 1 + t.table.cold[i].use
     r.helper = t.table.cold[i].helper
@@ -64,25 +65,20 @@ cdef inline void fill_record(Conntrack* t, uint32_t i, uint16_t kind, ConnRecord
         r.stop_wall_ns = r.wall_ns
 
 
-cdef inline bint wanted(uint16_t mask, uint16_t kind) noexcept nogil:
-    """Does the entry's event mask (CT --ctevents; 0 = all) let this kind through?  Bits as IPCT_*: new, related, destroy, the rest."""
-    if mask == 0:
-        return True
-    if kind == EVENT_NEW:
-        return (mask & 3) != 0
-    return (mask & 4) != 0 if kind == EVENT_DESTROY else (mask & 0xfff8) != 0
-
-
-cdef inline void emit(Conntrack* t, uint32_t i, uint16_t kind, uint32_t portid) noexcept nogil:
-    """Tell whoever listens.  The ring drops and counts what does not fit."""
+cdef inline void emit(Conntrack* t, uint32_t i, uint16_t kind, uint16_t bits, uint32_t portid) noexcept nogil:
+    """Tell whoever listens, if any of `bits` (EventBit) is wanted.  The ring drops and counts what does not fit."""
     cdef ConnRecord* room
-    if not t.events_on or not t.tunable[T_EVENTS] or t.table.hot[i].flags & CONN_HIDDEN or not wanted(t.table.cold[i].ctevents, kind):
+    cdef uint16_t chosen = t.table.cold[i].ctevents
+    if not t.events_on or not t.tunable[T_EVENTS] or t.table.hot[i].flags & CONN_HIDDEN:
         return
+    if chosen & TELL_CHOSEN and not chosen & bits & ~<uint32_t>TELL_CHOSEN:
+        return                                  # CT --ctevents
     lock(&t.event_lock)
     room = <ConnRecord*>ring_reserve(&t.events, sizeof(ConnRecord))
     if room != NULL:
         fill_record(t, i, kind, room)
         room.portid = portid
+        room.told = bits
         ring_commit(&t.events, sizeof(ConnRecord))
     unlock(&t.event_lock)
 
@@ -153,9 +149,11 @@ cdef inline void kill_locked(Conntrack* t, uint32_t i, uint32_t portid) noexcept
     cdef uint32_t master = t.table.cold[i].master
     unlink_entry(t, i)
     if c.status & CONFIRMED:
-        emit(t, i, EVENT_DESTROY, portid)
-    if master and t.table.hot[master].commit and t.table.cold[master].use:
+        emit(t, i, EVENT_DESTROY, TELL_DESTROY, portid)
+    if master and t.table.hot[master].commit and t.table.hot[master].id == t.table.cold[i].master_id:
         add32(&t.table.cold[master].use, 0xffffffffU)
+    if t.expect.count and t.table.cold[i].helper:
+        expect_orphans(t, i)
     c.status |= DYING
     count(t, S_DELETED)
     entry_free(t, i)

@@ -8,7 +8,7 @@ import ipaddress
 import time
 
 from nfqfw.conntrack import tcp
-from nfqfw.conntrack.entry import ASSURED, DST_NAT, PORT_PROTOCOLS, SEEN_REPLY, SRC_NAT, Entry, Side
+from nfqfw.conntrack.entry import ASSURED, DST_NAT, PORT_PROTOCOLS, SEEN_REPLY, SRC_NAT, TELL_MARK, Entry, Side
 
 NAMES = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
 FAMILIES = {2: "ipv4", 10: "ipv6"}
@@ -78,9 +78,9 @@ def line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> str:
     return (
         (f"{FAMILIES[entry.family]:<8} {entry.family} " if "extended" in output else "")
         + f"{name(entry.proto):<8} {entry.proto} {entry.timeout} {state}" + middle(entry)
-        + ("" if event and not entry.mark else f" mark={entry.mark}") + label(entry)
+        + ("" if event and not entry.mark and not entry.told & TELL_MARK else f" mark={entry.mark}") + label(entry)
         + (f" zone={zone}" if zone else "") + times(entry, now_ns, output)
-        + (f" helper={entry.helper}" if entry.helper else "")
+        + (f" helper={entry.helper}" if entry.helper and entry.kind != "DESTROY" else "")
         + ("" if event else f" use={entry.use}")
         + (f" id={entry.id}" if "id" in output else "")
         + (f" labels={label_text(entry.labels)}" if "labels" in output and entry.labels else "")
@@ -166,7 +166,7 @@ XML_TAIL = "</conntrack>"
 def xml_line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> str:
     kind = f' type="{entry.kind.lower()}"' if entry.kind else ""
     return (f"<flow{kind}>" + xml_side(entry, entry.original, "original") + xml_side(entry, entry.reply, "reply")
-            + xml_independent(entry, now_ns, output) + "</flow>")
+            + xml_independent(entry, now_ns, output) + (f"<helper>{entry.helper}</helper>" if entry.helper else "") + "</flow>")
 
 
 def xml_side(entry: Entry, side: Side, direction: str) -> str:
@@ -226,6 +226,8 @@ def as_dict(entry: Entry) -> dict:
         out["state"] = entry.state_name
     out |= {"original": side(entry.original), "reply": side(entry.reply), "replied": bool(entry.status & SEEN_REPLY),
             "assured": bool(entry.status & ASSURED), "mark": entry.mark, "use": entry.use, "id": entry.id}
+    if entry.helper:
+        out["helper"] = entry.helper
     if entry.labels:
         out["labels"] = label_text(entry.labels)
     if entry.start_ns:

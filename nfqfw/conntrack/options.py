@@ -44,19 +44,29 @@ ALLOWED = {
 }
 ALLOWED["add"] = ALLOWED["create"]
 REQUIRED = {"create": ("protonum", "timeout"), "add": ("protonum", "timeout"), "get": ("protonum",)}
-EXPECT_ALLOWED = {"list": {"family", "output", "timeout"}, "flush": {"family"}, "count": set(), "event": {"event-mask", "buffer-size"},
-                  "get": {"src", "dst", "protonum", "tuple-src", "tuple-dst", "mask-src", "mask-dst"}}
+EXPECT_ENDS = {"src", "dst", "reply-src", "reply-dst", "protonum"}
+EXPECT_ALLOWED = {"list": {"family", "output"}, "event": {"output", "buffer-size"}, "get": EXPECT_ENDS, "delete": EXPECT_ENDS,
+                  "create": EXPECT_ENDS | {"timeout", "status", "tuple-src", "tuple-dst", "mask-src", "mask-dst"}}
+EXPECT_REQUIRED = {"create": ("src", "dst", "protonum", "timeout", "tuple-src", "tuple-dst", "mask-src", "mask-dst"),
+                   "get": ("src", "dst", "protonum"), "delete": ("src", "dst", "protonum")}
 
 PORT_WORDS = {"sport": "sport", "orig-port-src": "sport", "dport": "dport", "orig-port-dst": "dport",
-              "reply-port-src": "reply-port-src", "reply-port-dst": "reply-port-dst"}
+              "reply-port-src": "reply-port-src", "reply-port-dst": "reply-port-dst", "tuple-port-src": "tuple-port-src",
+              "tuple-port-dst": "tuple-port-dst", "mask-port-src": "mask-port-src", "mask-port-dst": "mask-port-dst"}
 PROTOCOL_OPTIONS = {        # protocol -> option word -> its one name
     6: PORT_WORDS | {"state": "state"}, 17: PORT_WORDS, 136: PORT_WORDS,
     132: PORT_WORDS | {"state": "state", "orig-vtag": "orig-vtag", "reply-vtag": "reply-vtag"},
     1: {"icmp-type": "type", "icmp-code": "code", "icmp-id": "id"},
     58: {"icmpv6-type": "type", "icmpv6-code": "code", "icmpv6-id": "id"},
     47: {"srckey": "sport", "orig-key-src": "sport", "dstkey": "dport", "orig-key-dst": "dport", "reply-key-src": "reply-port-src",
-         "reply-key-dst": "reply-port-dst"},
+         "reply-key-dst": "reply-port-dst", "tuple-key-src": "tuple-port-src", "tuple-key-dst": "tuple-port-dst",
+         "mask-key-src": "mask-port-src", "mask-key-dst": "mask-port-dst"},
 }
+EXPECT_KEYS = ("tuple-port-src", "tuple-port-dst", "mask-port-src", "mask-port-dst")        # of `expect` commands alone
+EXPECT_PORTS = {"create": ("sport", "dport", "mask-port-src", "mask-port-dst", "tuple-port-src", "tuple-port-dst"),
+                "get": ("sport", "dport", "reply-port-src", "reply-port-dst"), "delete": ("sport", "dport", "reply-port-src", "reply-port-dst")}
+GRE_CREATE = ("sport", "dport", "reply-port-src", "reply-port-dst", "mask-port-src", "mask-port-dst", "tuple-port-src", "tuple-port-dst")
+GRE_SHOWN = {"sport": "srckey", "dport": "dstkey"}      # what errors call them; else "port" becomes "key"
 PROTOCOL_REQUIRED = {       # (key, option that the error names), in the tool's order
     6: (("state", "state"),), 132: (("state", "state"), ("orig-vtag", "orig-vtag"), ("reply-vtag", "reply-vtag")),
     1: (("type", "icmp-type"), ("code", "icmp-code")), 58: (("type", "icmpv6-type"), ("code", "icmpv6-code")),
@@ -301,6 +311,9 @@ def check(request: Request) -> None:
     for name, _, _, _ in OPTIONS:
         if name in given and name not in ALLOWED[command]:
             raise Usage(f"Illegal option `--{name}' with this command")
+    for key in EXPECT_KEYS:
+        if key in request.keys:
+            raise Usage(f"Illegal option `--{shown_key(request.proto, key)}' with this command")
     for end in ("src", "dst"):
         if "mask-" + end in given and end not in given:
             raise Usage(f"Can't use --mask-{end} without --{end}")
@@ -323,12 +336,36 @@ def check_tuple(request: Request) -> None:
         raise Usage(f"you have to specify `--{pair[0]}' and `--{pair[1]}'")
 
 
+def shown_key(proto: int | None, key: str) -> str:
+    return GRE_SHOWN.get(key, key.replace("port", "key")) if proto == 47 else key
+
+
 def check_expect(request: Request) -> None:
-    if request.command == "update":
-        raise Usage("Can't do --update on expectations")
-    if request.command in ("create", "add", "delete", "get") and "src" not in request.given:
-        raise Usage("You need to supply the `--src' option for this command")
-    allowed = EXPECT_ALLOWED.get(request.command, set())
+    command, given = request.command, request.given
+    if command in ("update", "add"):
+        raise Usage(f"Can't do --{command} on expectations")
+    for need in EXPECT_REQUIRED.get(command, ()):
+        if need not in given:
+            raise Usage(f"You need to supply the `--{need}' option for this command")
+    allowed = EXPECT_ALLOWED.get(command, set())
     for name, _, _, _ in OPTIONS:
-        if name in request.given and name not in allowed:
+        if name in given and name not in allowed:
             raise Usage(f"Illegal option `--{name}' with this command")
+    check_expect_keys(request)
+
+
+def check_expect_keys(request: Request) -> None:
+    """Ports of master, tuple and mask: which the command must have and which it may not."""
+    keys = set(request.keys)
+    needed: tuple[str, ...] = ()
+    if request.proto in (6, 17, 132, 136):
+        needed = EXPECT_PORTS.get(request.command, ())
+    elif request.proto == 47:
+        needed = GRE_CREATE if request.command == "create" else EXPECT_PORTS.get(request.command, ())
+    for key in needed:
+        if key not in keys:
+            raise Usage(f"You need to supply the `--{shown_key(request.proto, key)}' option for this command")
+    for key in ("sport", "dport", "reply-port-src", "reply-port-dst", *EXPECT_KEYS, "state", "type", "code", "id", "orig-vtag", "reply-vtag"):
+        if key in keys and key not in needed:
+            word = f"icmp{'v6' if request.proto == 58 else ''}-{key}" if key in ("type", "code", "id") else shown_key(request.proto, key)
+            raise Usage(f"Illegal option `--{word}' with this command")

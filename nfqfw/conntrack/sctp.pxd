@@ -9,10 +9,10 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memset
 
 from nfqfw._atomic cimport fence
-from nfqfw._conn cimport CONFIRMED, CONN_EVENT, REPLY, TICKS, ConnHot, ConnWindow
+from nfqfw._conn cimport CONFIRMED, REPLY, TELL_PROTOINFO, TICKS, ConnHot, ConnWindow
 from nfqfw._conntrack cimport T_SCTP_CLOSED, TRACK_ACCEPT, TRACK_INVALID, Conntrack
 from nfqfw._packet cimport Packet, be16, be32, has, l4_len
-from nfqfw.conntrack.track cimport assure, refresh, verifiable
+from nfqfw.conntrack.track cimport assure, refresh, tell, verifiable
 
 
 cdef enum SctpState:            # order of sctp.STATES
@@ -216,9 +216,9 @@ cdef inline int sctp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
             ignore = True                       # a repeated INIT does not keep the entry (and its NAT) for ever
         if next_state != old_state:
             hot.state = next_state
-            hot.flags |= CONN_EVENT
+            tell(t, i, TELL_PROTOINFO)
             if next_state == SCTP_ESTABLISHED:
-                assure(hot)
+                assure(t, i)
     if not ignore:
         refresh(t, p, i, direction, t.tunable[T_SCTP_CLOSED - 1 + next_state] * TICKS)
     return TRACK_ACCEPT

@@ -59,7 +59,7 @@ cdef inline int udp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t di
     elif c.status & ASSURED or <int32_t>(ticks(t.now_ns) - t.table.cold[i].stream_ts) > 0:
         refresh(t, p, i, direction, timeout_of(t, T_UDP_STREAM))
         if not c.flags & CONN_HIDDEN:
-            assure(c)
+            assure(t, i)
     else:
         refresh(t, p, i, direction, timeout_of(t, T_UDP))
     return TRACK_ACCEPT
@@ -71,7 +71,7 @@ cdef inline int udplite_track(Conntrack* t, const Packet* p, uint32_t i, uint32_
     if c.status & SEEN_REPLY:
         refresh(t, p, i, direction, timeout_of(t, T_UDP_STREAM))
         if not c.flags & CONN_HIDDEN:
-            assure(c)
+            assure(t, i)
     else:
         refresh(t, p, i, direction, timeout_of(t, T_UDP))
     return TRACK_ACCEPT
@@ -106,7 +106,7 @@ cdef inline int gre_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t di
     cdef ConnHot* c = &t.table.hot[i]
     if c.status & SEEN_REPLY:
         refresh(t, p, i, direction, timeout_of(t, T_GRE_STREAM))
-        assure(c)
+        assure(t, i)
     else:
         refresh(t, p, i, direction, timeout_of(t, T_GRE))
     return TRACK_ACCEPT

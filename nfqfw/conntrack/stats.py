@@ -2,5 +2,5 @@
 
 STATS = (
     "found", "invalid", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart", "clash_resolve",
-    "chaintoolong", "icmp_error", "csum_unchecked", "created", "deleted",
+    "chaintoolong", "icmp_error", "csum_unchecked", "created", "deleted", "expect_new", "expect_create", "expect_delete",
 )

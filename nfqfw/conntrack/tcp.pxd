@@ -13,12 +13,12 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memset
 
 from nfqfw._atomic cimport fence
-from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_EVENT, REPLY, SEEN_REPLY, TICKS, ConnHot, ConnWindow, TcpSide, ticks)
+from nfqfw._conn cimport (ASSURED, CONFIRMED, REPLY, SEEN_REPLY, TELL_PROTOINFO, TICKS, ConnHot, ConnWindow, TcpSide, ticks)
 from nfqfw._conntrack cimport (T_TCP_BE_LIBERAL, T_TCP_CLOSE, T_TCP_IGNORE_INVALID_RST, T_TCP_LOOSE, T_TCP_MAX_RETRANS,
                                T_TCP_RETRANS, T_TCP_SYN_SENT, T_TCP_UNACK, TRACK_ACCEPT, TRACK_INVALID, TRACK_KILL,
                                TRACK_REPEAT, Conntrack)
 from nfqfw._packet cimport Packet, be16, be32, has, l4_len
-from nfqfw.conntrack.track cimport assure, refresh, timeout_of, transport_sum, verifiable
+from nfqfw.conntrack.track cimport assure, refresh, tell, timeout_of, transport_sum, verifiable
 
 
 cdef enum TcpState:             # order of tcp.STATES
@@ -416,7 +416,7 @@ cdef inline int tcp_settle(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
     w.last_index = s.kind
     w.last_dir = <uint8_t>direction
     if next_state != c.state:
-        c.flags |= CONN_EVENT
+        tell(t, i, TELL_PROTOINFO)
         c.state = next_state
     if old_state != next_state and next_state == TCP_FIN_WAIT:
         w.side[direction].flags |= SIDE_CLOSE_INIT
@@ -429,7 +429,7 @@ cdef inline int tcp_settle(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
         if next_state == TCP_ESTABLISHED and timeout > timeout_of(t, T_TCP_UNACK):
             timeout = timeout_of(t, T_TCP_UNACK)
     elif old_state in (TCP_SYN_RECV, TCP_ESTABLISHED) and next_state == TCP_ESTABLISHED:
-        assure(c)
+        assure(t, i)
     refresh(t, p, i, direction, timeout)
     return TRACK_ACCEPT
 

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._atomic cimport add64
 from nfqfw._checksum cimport fold, sum_bytes, sum_pseudo
-from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, FIXED_TIMEOUT, TICKS, ConnHot, ticks
+from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, FIXED_TIMEOUT, TELL_ASSURED, TICKS, ConnHot, ticks
 from nfqfw._conntrack cimport S_CSUM_UNCHECKED, T_CHECKSUM, Conntrack
 from nfqfw._packet cimport IPV4, SKB_CSUMNOTREADY, Packet, destination, l4_len, source
 
@@ -37,10 +37,17 @@ cdef inline void refresh(Conntrack* t, const Packet* p, uint32_t i, uint32_t dir
     account(t, p, i, direction)
 
 
-cdef inline void assure(ConnHot* c) noexcept nogil:
+cdef inline void tell(Conntrack* t, uint32_t i, uint16_t bits) noexcept nogil:
+    """The next event of entry i has these EventBit to tell; it is sent when the packet has passed its last hook."""
+    t.table.hot[i].flags |= CONN_EVENT
+    t.table.cold[i].pending |= bits
+
+
+cdef inline void assure(Conntrack* t, uint32_t i) noexcept nogil:
+    cdef ConnHot* c = &t.table.hot[i]
     if not c.status & ASSURED:
         c.status |= ASSURED
-        c.flags |= CONN_EVENT
+        tell(t, i, TELL_ASSURED)
 
 
 cdef inline bint verifiable(Conntrack* t, const Packet* p) noexcept nogil:

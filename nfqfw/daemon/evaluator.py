@@ -45,6 +45,7 @@ class LiveEvaluator:
         self.loaded = None                              # the same in memory, with its counters; None if nothing runs it
         self.failure: BaseException | None = None
         self.labels_told = False
+        self.helpers_told: set[str] = set()
         self.lock = threading.Lock()                    # of self.host and self.worker against host changes
 
     # ---- what LiveStore needs -------------------------------------------------------------------------------------------
@@ -74,6 +75,7 @@ class LiveEvaluator:
             self.worker.load(loaded, hooks, copy_range(program, self.host.largest_mtu()))
         self.named.keep(program.named)
         self.tell_labels()
+        self.tell_helpers()
         old, self.loaded, self.program = self.loaded, loaded, program
         return old.counters_list() if old is not None else []
 
@@ -163,6 +165,14 @@ class LiveEvaluator:
         if CONTEXTS and not self.labels_told:
             self.labels_told = True
             self.on_lines("log", ["nfqfw: SECMARK: the label stays inside nfqfw, a queue cannot carry it to the kernel"])
+
+    def tell_helpers(self) -> None:
+        """Which helpers the rules name and this build does not have; once each."""
+        from nfqfw.ext import helpers
+
+        for name in sorted(helpers.NAMED - self.helpers_told):
+            self.helpers_told.add(name)
+            self.on_lines("log", [f"nfqfw: {helpers.note(name)}"])
 
     def announce(self, program) -> None:
         """Let the reporters know the Program before a record can name its rules."""

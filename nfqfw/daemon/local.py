@@ -54,11 +54,20 @@ class NoFlows:
         from nfqfw.conntrack.stats import STATS
         return dict.fromkeys(STATS, 0)
 
-    def flush(self) -> None:
+    def flush(self, portid=0) -> None:
         pass
 
-    def insert(self, entry, now_ns=None) -> None:
+    def insert(self, entry, now_ns=None, portid=0) -> None:
         raise DaemonNeeded
+
+    def expectations(self, now_ns=None) -> list:
+        return []
+
+    def expect_find(self, expectation, now_ns) -> None:
+        return None
+
+    def expect(self, expectation, now_ns=None) -> None:
+        raise LookupError("master conntrack not found")
 
 
 def on_no_flows(argv: list[str], terminal: Terminal) -> int:

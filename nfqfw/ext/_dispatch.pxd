@@ -17,6 +17,7 @@ from nfqfw.ext.m_conntrack cimport ConntrackInfo, StateInfo, m_conntrack, m_stat
 from nfqfw.ext.m_connmark cimport ConnmarkMatchInfo, m_connmark
 from nfqfw.ext.m_ecn cimport EcnMatchInfo, m_ecn
 from nfqfw.ext.m_icmp cimport IcmpInfo, m_icmp
+from nfqfw.ext.m_helper cimport HelperInfo, m_helper
 from nfqfw.ext.m_icmp6 cimport m_icmp6
 from nfqfw.ext.m_limit cimport LimitInfo, m_limit
 from nfqfw.ext.m_mark cimport MarkMatchInfo, m_mark
@@ -187,6 +188,8 @@ cdef inline bint holds(Context* c, Packet* p, const TestRow* t) noexcept nogil:
         return m_connlimit(p, <const ConnlimitInfo*>info, c)
     elif op == OP_CLUSTER:
         return m_cluster(p, <const ClusterInfo*>info, c)
+    elif op == OP_HELPER:
+        return m_helper(p, <const HelperInfo*>info, c)
     return False
 
 

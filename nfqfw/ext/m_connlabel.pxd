@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
+from nfqfw._conn cimport CONN_EVENT, TELL_LABEL, has_label, labels_of
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
 
@@ -20,14 +21,13 @@ cdef struct ConnlabelInfo:      # "<HBB"
 
 cdef inline bint m_connlabel(Packet* p, const ConnlabelInfo* info, Context* c) noexcept nogil:
     """No connection: as if the label were not there."""
-    cdef uint64_t* word
-    cdef uint64_t bit = <uint64_t>1 << (info.label & 63)
     if p.conn == 0:
         return info.invert != 0
-    word = &c.conns.labels[p.conn].bits[info.label >> 6]
-    if word[0] & bit:
+    if has_label(c.conns, p.conn, info.label):
         return not info.invert
     if info.put:
-        or64(word, bit)
+        or64(&labels_of(c.conns, p.conn).bits[info.label >> 6], <uint64_t>1 << (info.label & 63))
+        c.conns.hot[p.conn].flags |= CONN_EVENT
+        c.conns.cold[p.conn].pending |= TELL_LABEL
         return not info.invert
     return info.invert != 0

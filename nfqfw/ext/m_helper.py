@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
+from nfqfw.ext import helpers
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import Unevaluated
+from nfqfw.ext.lowering import TRACKED, Test
 from nfqfw.ext.m_comment import cut
 
 NAME_BYTES = 29
@@ -22,4 +25,4 @@ class Helper:
         return f"helper match {'! ' if 'helper' in use.inverted else ''}\"{use.values['helper']}\""
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match helper")
+        return [Test("helper", struct.pack("<II", helpers.bits_asked(use.values["helper"]), "helper" in use.inverted), features=TRACKED)]

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t
 
-from nfqfw._conn cimport CONN_EVENT, ConnHot
+from nfqfw._conn cimport CONN_EVENT, TELL_MARK, ConnHot
 from nfqfw._packet cimport DIRTY_MARK, Packet
 from nfqfw._program cimport Context
 
@@ -45,4 +45,5 @@ cdef inline int t_CONNMARK(Packet* p, const ConnmarkInfo* info, Context* c) noex
     if mark != hot.mark:
         hot.mark = mark
         hot.flags |= CONN_EVENT
+        c.conns.cold[p.conn].pending |= TELL_MARK
     return -1

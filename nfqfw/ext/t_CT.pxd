@@ -12,11 +12,10 @@ cdef enum ZoneSide:             # Packet.zone_dir
     ZONE_REPLY = 2
 
 
-cdef struct CtInfoBlock:        # "<HHIIBBBx"; the template that Packet.ct_template names
+cdef struct CtInfoBlock:        # "<HHHBBBB"; the template that Packet.ct_template names
     uint16_t zone
-    uint16_t helper             # number of the helper, 0 = none
-    uint32_t events             # conntrack events to tell, 0 = all
-    uint32_t expect_events      # the same of expectations
+    uint16_t helper             # number of the helper (ext/helpers.py), 0 = none
+    uint16_t events             # EventBit that are wanted, 0 = no choice
     uint8_t zone_dir            # ZoneSide
     uint8_t zone_from_mark      # 1 = the zone is the low half of the packet's mark
     uint8_t notrack

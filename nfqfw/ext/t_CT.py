@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 
 from nfqfw.errors import RuleError
-from nfqfw.ext.api import Only, Opt, target
+from nfqfw.ext import helpers
+from nfqfw.ext.api import KernelRefusal, Only, Opt, target
 from nfqfw.ext.lowering import Action, Unevaluated
 
 ONLY = Only(tables=("raw",))
 EVENTS = ("new", "related", "destroy", "reply", "assured", "protoinfo", "helper", "mark", "natseqinfo", "secmark")
 EXPECT_EVENTS = ("new",)
+CHOSEN, EXPECT_SHIFT = 1 << 15, 12         # TELL_CHOSEN; TELL_EXPECT_NEW is bit 12
 SIDES = {"zone_orig": 1, "zone_reply": 2, "zone": 3}
 SIDE_WORDS = {1: "zone-orig", 2: "zone-reply", 3: "zone"}
 
@@ -26,6 +28,12 @@ def parse_events(text: str, table) -> int:
 
 def events_text(bits: int, table) -> str:
     return ",".join(name for i, name in enumerate(table) if bits >> i & 1)
+
+
+def chosen_events(values: dict) -> int:
+    """EventBit of _conn.pxd.  A rule that names events of one kind turns the other kind off, as in the kernel; 0 = no choice."""
+    wanted, expected = values.get("ctevents", 0), values.get("expevents", 0)
+    return CHOSEN | wanted | expected << EXPECT_SHIFT if wanted or expected else 0
 
 
 @target("CT",
@@ -75,15 +83,26 @@ class Ct:
         if values.get("zone"):
             yield SIDE_WORDS[values["sides"]], str(values["zone"])
 
+    def check(self, use, rule):
+        if not use.values.keys() & {"helper", "timeout"}:
+            return
+        if not rule.protocol or rule.protocol_inverted:
+            raise KernelRefusal("ENOENT" if "helper" in use.values else "EINVAL", "You must specify a L4 protocol and not use inversions on it")
+        if "helper" in use.values and not helpers.number_of(use.values["helper"], rule.protocol, rule.family):
+            raise KernelRefusal("ENOENT", f'No such helper "{use.values["helper"]}"')
+
     def lower(self, use, rule):
         values = use.values
         if "notrack" in values:
             return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)
-        if values.keys() - {"zone", "sides", "ctevents"}:
+        if "timeout" in values:
             return Unevaluated("not evaluated yet: CT" + self.save(use))
         zone, sides = values.get("zone", 0), values.get("sides", 3)
         from_mark = zone == "mark"
-        info = struct.pack("<HHIIBBBx", 0 if from_mark else zone, 0, values.get("ctevents", 0), 0, sides % 3, from_mark, 0)
+        helper = helpers.number_of(values["helper"]) if "helper" in values else 0
+        if helper:
+            helpers.NAMED.add(values["helper"])
+        info = struct.pack("<HHHBBBB", 0 if from_mark else zone, helper, chosen_events(values), sides % 3, from_mark, 0, 0)
         return Action("ct", info, ("conntrack", "defrag"))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nfqfw.errors import Span
+from nfqfw.ext import helpers
 from nfqfw.rules.model import IPV6, Chain, Jump, Rule, Ruleset, Standard, Table
 
 WIDE_MAX = 32               # earlier rules without an address that a later one is compared with
@@ -196,4 +197,22 @@ def answers_dropped(table: Table, family: int) -> Iterator[Warning]:
                       "INPUT has policy DROP and no rule accepts ESTABLISHED: answers to this host's own connections are dropped")
 
 
-CHECKS = (dead_rules, unused_chains, neighbour_discovery, answers_dropped)
+# ---- what this build leaves undone -------------------------------------------------------------------------------------
+
+def helpers_named(rules) -> dict[str, Rule]:
+    """Helpers that -j CT gives to connections, by name, each with its first rule."""
+    out: dict[str, Rule] = {}
+    for rule in rules:
+        values = getattr(rule.target, "values", {}) if getattr(rule.target, "name", "") == "CT" else {}
+        if "helper" in values:
+            out.setdefault(values["helper"], rule)
+    return out
+
+
+def helpers_without_engine(table: Table, family: int) -> Iterator[Warning]:
+    """A name is not a helper."""
+    for name, rule in helpers_named(rule for chain in table.chains.values() for rule in chain.rules).items():
+        yield Warning(rule.span, helpers.note(name))
+
+
+CHECKS = (dead_rules, unused_chains, neighbour_discovery, answers_dropped, helpers_without_engine)

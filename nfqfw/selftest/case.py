@@ -25,6 +25,7 @@ class Step:
     packet: Packet
     ctstate: str = ""                       # what a human expects: class of the packet, then state of its connection
     state: str = ""
+    command: str = ""                       # instead of a packet: arguments of conntrack, asked of the real tool and of ours
 
 
 @dataclass(slots=True)

@@ -10,6 +10,8 @@
     +0     client tcp S 100:101(0)      ; NEW SYN_SENT    delay in seconds, where it enters, packet ; expected
     +0.01  server tcp S. 500:501(0) ack 101 ; ESTABLISHED SYN_RECV 60
 
+    +0     run conntrack -L expect                       a command on the connections: what it says is compared between the twins
+
 Where it enters: `client` and `server` are the router's two links, `local` means sent by the router.  Ends that are not
 written are C0:1111>S0:80 for TCP, C0:5000>S0:53 for UDP and C0>S0 otherwise, turned round for `server`; the router's own
 are R1>C0 with the same ports.
@@ -22,6 +24,7 @@ compared with the text, only between the twins.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from nfqfw.selftest.case import POINTS, Case, Step
@@ -31,6 +34,7 @@ from nfqfw.selftest.packets import IPV4, IPV6, FlowError, Packet, address, icmp_
 CLASSES = ("INVALID", "NEW", "ESTABLISHED", "RELATED", "UNTRACKED")
 _FAMILIES = {"4": (IPV4,), "6": (IPV6,), "both": (IPV4, IPV6)}
 _PORTS = {"tcp": (1111, 80), "udp": (5000, 53), "udplite": (5000, 53), "sctp": (7777, 80)}
+_COMMAND = re.compile(r"^\+([\d.]+)\s+run\s+conntrack\s+(.*)$")
 _STEP = re.compile(r"^\+([\d.]+)\s+(\w+)\s+([^;]+?)\s*(?:;\s*(.*))?$")
 
 
@@ -58,7 +62,8 @@ def parse_flow(text: str, name: str = "flow") -> list[Case]:
                 steps.append(_step(line))
         except (FlowError, KeyError, ValueError, IndexError) as error:
             raise FlowError(f"{name}:{number}: {error}\n{line}") from error
-    return [Case(f, substitute(rules, f), steps, f"{name}/v{4 if f == IPV4 else 6}", settings) for f in families]
+    return [Case(f, substitute(rules, f), [replace(s, command=substitute(s.command, f)) for s in steps], f"{name}/v{4 if f == IPV4 else 6}",
+                 settings) for f in families]
 
 
 def _until_end(lines) -> str:
@@ -73,10 +78,13 @@ def _until_end(lines) -> str:
 
 def substitute(rules: str, family: int) -> str:
     rules = rules.replace("$icmp", "icmp" if family == IPV4 else "ipv6-icmp")
-    return re.sub(r"\$([CSRBN]\d*)", lambda m: address(m[1], family), rules)
+    return re.sub(r"\$([CSRBNM]\d*)", lambda m: address(m[1], family), rules)
 
 
 def _step(line: str) -> Step:
+    command = _COMMAND.match(line)
+    if command:
+        return Step(float(command[1]), "", Packet(), command=command[2])
     found = _STEP.match(line)
     if not found or found[2] not in POINTS:
         raise FlowError("a step is: +SECONDS client|server|local PACKET [; EXPECTED]")
@@ -99,6 +107,8 @@ def disappointments(case: Case, outcome: Outcome) -> list[str]:
     """Expected classes and states that the outcome (with classes and states asked for) does not show."""
     out = []
     for i, step in enumerate(case.steps):
+        if step.command:
+            continue
         where = f"{case.name} packet {i + 1} ({step.packet.text()})"
         if step.ctstate not in ("", "-") and (outcome.classes[i] or "none") != step.ctstate:
             out.append(f"{where}: class {outcome.classes[i] or 'none'}, expected {step.ctstate}")
@@ -156,6 +166,9 @@ def write_flow(case: Case, note: str = "") -> str:
     out += [f"set {k} {v}" for k, v in case.settings.items()]
     out += ["rules", case.rules.strip(), "end"] if case.rules.strip() else []
     for step in case.steps:
+        if step.command:
+            out.append(f"+{step.delay:g} run conntrack {step.command}")
+            continue
         expected = " ".join(filter(None, (step.ctstate or ("-" if step.state else ""), step.state)))
         out.append(f"+{step.delay:g} {step.point} {step.packet.text()}" + (f" ; {expected}" if expected else ""))
     return "\n".join(out) + "\n"

@@ -32,7 +32,7 @@ from contextlib import contextmanager
 
 from nfqfw.selftest.case import Case, Step
 from nfqfw.selftest.netlink import Ctnetlink, PacketLog
-from nfqfw.selftest.outcome import Counters, Emitted, Outcome, generated, normal_packet, trains_joined, with_marks
+from nfqfw.selftest.outcome import Counters, Emitted, Outcome, generated, normal_listing, normal_packet, trains_joined, with_marks
 from nfqfw.selftest.packets import IPV4, IPV6, build, packed
 from nfqfw.selftest.xtables import Tables
 
@@ -109,11 +109,11 @@ def _tool(name: str) -> str:
     return path
 
 
-def missing() -> str:
-    """Why this machine cannot run the kernel's twin; empty when it can."""
+def missing(*tools: str) -> str:
+    """Why this machine cannot run the kernel's twin (and these tools besides); empty when it can."""
     if os.geteuid() != 0:
         return "needs root"
-    for tool in ("iptables-legacy-restore", "ip6tables-legacy-restore", "nft", "ip"):
+    for tool in ("iptables-legacy-restore", "ip6tables-legacy-restore", "nft", "ip", *tools):
         if not shutil.which(tool, path="/usr/sbin:/sbin:/usr/bin:/bin"):
             return f"{tool} is not installed"
     return ""
@@ -238,12 +238,21 @@ class KernelTwin:
             for step in case.steps:
                 if step.delay >= 0.001:
                     time.sleep(step.delay)
-                self._step(case.family, step, outcome)
+                if step.command:
+                    outcome.commands.append(self._command(step.command))
+                    outcome.steps.append([])
+                    outcome.classes += [""] * self.classes
+                else:
+                    self._step(case.family, step, outcome)
                 if states:
                     outcome.states.append(self.ct.list())
             outcome.counters = self.tables[case.family].read()
             outcome.connections = self.ct.take()
             return outcome
+
+    def _command(self, text: str) -> str:
+        done = subprocess.run([_tool("conntrack"), *text.split()], capture_output=True, text=True, env=self.environment, check=False)
+        return normal_listing(done.returncode, done.stdout + done.stderr)
 
     def counters(self, family: int) -> Counters:
         return self.tables[family].read()

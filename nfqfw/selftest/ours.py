@@ -16,13 +16,14 @@ from nfqfw import compile as compiler
 from nfqfw import packets as door
 from nfqfw._conntrack import ConntrackTable
 from nfqfw._engine import Engine, LoadedProgram
+from nfqfw.conntrack.command import run as conntrack_tool
 from nfqfw.ext.lowering import Action
 from nfqfw.host import Host
 from nfqfw.reasons import REASONS
 from nfqfw.rules import check, load, lower_rule
 from nfqfw.rules.model import Standard
 from nfqfw.selftest.case import Case, Step
-from nfqfw.selftest.outcome import (Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_packet,
+from nfqfw.selftest.outcome import (Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_listing, normal_packet,
                                     trains_joined, with_marks)
 from nfqfw.selftest.packets import IPV4, build, checksum
 from nfqfw.selftest.reassembly import Reassembly
@@ -127,7 +128,13 @@ class OurTwin:
         outcome = Outcome()
         for step in case.steps:
             self.now += int(step.delay * 1e9) or PACKET_NS
-            self._step(step, outcome)
+            if step.command:
+                said = conntrack_tool(step.command.split(), self.table, now_ns=self.now, wall_ns=WALL)
+                outcome.commands.append(normal_listing(said.code, said.stdout + said.stderr))
+                outcome.steps.append([])
+                outcome.classes.append("")
+            else:
+                self._step(step, outcome)
             if states:
                 outcome.states.append(self.connections())
         outcome.counters = counters_of(self.loaded)

@@ -7,6 +7,7 @@ here with its reason, and nothing else is masked.
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -62,6 +63,7 @@ class Outcome:
     states: list[list[Connection]] = field(default_factory=list)    # connections after each packet, where asked for
     counters: Counters = field(default_factory=dict)
     connections: list[Connection] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)               # what each conntrack command said, normalised
 
     def digests(self) -> list[int]:
         """One 64-bit digest per packet of what it caused."""
@@ -70,6 +72,14 @@ class Outcome:
     def final(self) -> int:
         """A 64-bit digest of counters and connections."""
         return _digest((sorted(self.counters.items()), connections_digest(self.connections)))
+
+
+def normal_listing(code: int, text: str) -> str:
+    """What a conntrack command says, as it is compared: lines in any order (a hash table's), ids and port ids taken out, time-outs as the
+    ten seconds that they lie in."""
+    text = re.sub(r"\b(port)?id=\d+", r"\1id=N", re.sub(r"<id>\d+", "<id>N", text))
+    text = re.sub(r"(^(?:ipv[46] +\d+ )?[a-z]\w+ +\d+ |^|-t |<timeout>)(\d+)(?= |<)", lambda m: m[1] + str(-(-int(m[2]) // 10) * 10), text, flags=re.M)
+    return "\n".join([f"code {code}", *sorted(text.splitlines())])
 
 
 def connections_digest(connections: list[Connection]) -> int:
@@ -236,6 +246,9 @@ def differences(kernel: Outcome, ours: Outcome) -> list[str]:
             out += [f"packet {i + 1}: kernel {_shown(theirs)}", f"packet {i + 1}: nfqfw  {_shown(mine)}"]
     if len(kernel.steps) != len(ours.steps):
         out.append(f"packets: kernel {len(kernel.steps)}, nfqfw {len(ours.steps)}")
+    for theirs, mine in zip(kernel.commands, ours.commands, strict=True):
+        if theirs != mine:
+            out += [f"conntrack, kernel: {theirs}", f"conntrack, nfqfw:  {mine}"]
     out += _counter_differences(kernel.counters, ours.counters)
     theirs = {c.normal() for c in kernel.connections}
     mine = {c.normal() for c in ours.connections}

@@ -44,8 +44,10 @@ CHUNKS = {"DATA": 0, "INIT": 1, "INIT_ACK": 2, "SACK": 3, "HEARTBEAT": 4, "HEART
 # The lab's addresses.  C and S hosts lie behind gateways on the router's two links; R1 and R2 are the router itself.
 _PLAN4 = {"C": "10.1.0.", "S": "10.2.0."}
 _PLAN6 = {"C": "2001:db8:a::", "S": "2001:db8:b::"}
-_FIXED4 = {"R1": "10.0.1.1", "R2": "10.0.2.1", "B1": "10.0.1.255", "L": "127.0.0.1", "N": "192.0.2.7"}
-_FIXED6 = {"R1": "2001:db8:1::1", "R2": "2001:db8:2::1", "B1": "ff02::1", "L": "::1", "N": "2001:db8:ffff::7"}
+_FIXED4 = {"R1": "10.0.1.1", "R2": "10.0.2.1", "B1": "10.0.1.255", "L": "127.0.0.1", "N": "192.0.2.7",
+           "M32": "255.255.255.255", "M24": "255.255.255.0", "M0": "0.0.0.0"}         # masks, for commands
+_FIXED6 = {"R1": "2001:db8:1::1", "R2": "2001:db8:2::1", "B1": "ff02::1", "L": "::1", "N": "2001:db8:ffff::7",
+           "M32": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "M24": "ffff:ffff:ffff:ffff::", "M0": "::"}
 
 
 def address(name: str, family: int) -> str:

@@ -119,10 +119,41 @@ EXPECT = """
 -D expect
 -G expect
 -L expect -s 1.1.1.1
+-A expect
+-L expect -t 5
+-L expect -p udp
+-L expect -f ipv6
+-L expect -o xml
+-F expect -f ipv4
+-E expect -e NEW
+-E expect -o foo
+-I expect -s 1.1.1.1
+-I expect -s 1.1.1.1 -d 2.2.2.2
+-I expect -s 1.1.1.1 -d 2.2.2.2 -p udp
+-I expect -s 1.1.1.1 -d 2.2.2.2 -p udp -t 4
+-G expect -s 1.1.1.1
+-G expect -s 1.1.1.1 -d 2.2.2.2
+-D expect -s 1.1.1.1 -d 2.2.2.2 -p 89 -w 1
+-L -p udp --mask-port-src 1
+-L -p gre --tuple-key-src 1
 -L dying
 -L unconfirmed
 -F foo
 """
+BOTH_ENDS = "-s 1.1.1.1 -d 2.2.2.2 -t 5 --tuple-src 1.1.1.1 --tuple-dst 2.2.2.2 --mask-src 1.1.1.1 --mask-dst 255.255.255.255"
+EXPECT += "\n".join(
+    [f"-I expect -p {proto} {BOTH_ENDS} {rest}" for proto in ("tcp", "udp", "udplite", "sctp") for rest in (
+        "", "--sport 1", "--sport 1 --dport 2", "--sport 1 --dport 2 --mask-port-src 1", "--sport 1 --dport 2 --mask-port-src 1 --mask-port-dst 1",
+        "--mask-port-src 1", "--sport 1 --dport 2 --mask-port-src 1 --mask-port-dst 1 --tuple-port-src 1", "--reply-port-src 1")]
+    + [f"-I expect -p udp {BOTH_ENDS} --sport 1 --dport 2 --mask-port-src 1 --mask-port-dst 1 --tuple-port-src 1 --tuple-port-dst 1 {rest}"
+       for rest in ("", "--reply-port-src 1", "-r 1.1.1.1", "-m 1", "-f ipv4", "-o xml", "-w 1", "-u ASSURED")]
+    + [f"-{command} expect -p {proto} -s 1.1.1.1 -d 2.2.2.2 {rest}" for command in "GD" for proto in ("tcp", "gre", "icmp", "89") for rest in (
+        "", "--sport 1", "--sport 1 --dport 2", "--sport 1 --dport 2 --reply-port-src 1", "--srckey 1", "--icmp-type 8",
+        "--sport 1 --dport 2 --reply-port-src 1 --reply-port-dst 1", "--tuple-port-src 1")]
+    + [f"-I expect -p gre {BOTH_ENDS} {rest}" for rest in (
+        "", "--srckey 1 --dstkey 1", "--srckey 1 --dstkey 1 --reply-key-src 1 --reply-key-dst 1", "--sport 1",
+        "--srckey 1 --dstkey 1 --reply-key-src 1 --reply-key-dst 1 --mask-key-src 1 --mask-key-dst 1")]
+    + [f"-I expect -p 89 {BOTH_ENDS}", f"-I expect -p icmp {BOTH_ENDS}", f"-I expect -p icmp {BOTH_ENDS} --icmp-type 8"])
 WRONG = f"""
 -h
 -V

@@ -14,7 +14,13 @@
 -j CT --zone 65536 ; Cannot parse 65536 as a zone ID ; FAIL
 @ raw PREROUTING 4
 -p tcp -j CT --helper ftp ; = ; OK
+-p tcp -j CT --helper irc --zone 3 ; = ; OK
+-p udp -j CT --helper nosuch ; No chain/target/match by that name ; FAIL
+-p udp -j CT --helper ftp ; No chain/target/match by that name ; FAIL
+-j CT --helper ftp ; No chain/target/match by that name ; FAIL
+! -p tcp -j CT --helper ftp ; No chain/target/match by that name ; FAIL
 -p tcp -j CT --timeout x ; = ; OK ; 1.8.9: FAIL
 @ raw PREROUTING 6
 -p tcp -j CT --helper ftp ; = ; OK
+-p tcp -j CT --helper irc ; No chain/target/match by that name ; FAIL
 -p tcp -j CT --timeout x ; = ; OK ; 1.8.9: FAIL
