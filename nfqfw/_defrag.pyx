@@ -20,7 +20,7 @@ from nfqfw._conntrack cimport Conntrack, conntrack_release
 from nfqfw._inflight cimport mix64
 from nfqfw._outbox cimport RELEASED_MAX, Outbox, Released, new_release
 from nfqfw._packet cimport (DIRTY_MARK, DIRTY_PAYLOAD, DIRTY_PRIORITY, DROP, IPV4, IS_FRAGMENT, LATER_FRAGMENT, REASON_FRAG_BAD,
-                            REASON_FRAG_ECN, REASON_FRAG_LIMIT, REASON_FRAG_OVERLAP, REASON_FRAG_TIMEOUT, REASON_TRUNCATED,
+                            REASON_FRAG_ECN, REASON_FRAG_LIMIT, REASON_FRAG_OVERLAP, REASON_FRAG_TIMEOUT, REASON_REWRITE, REASON_TRUNCATED,
                             TRUNCATED, Packet, be16, destination, put16, source)
 from nfqfw._parse cimport parse
 
@@ -45,6 +45,7 @@ cdef enum:
     PER_DATAGRAM = 64           # limits.FRAGMENTS_PER_DATAGRAM
     MAX_DISTANCE = 64           # ipfrag_max_dist
     MAX_LENGTH = 65535
+    GROWTH = 64                 # bytes that a target or helper may add to a datagram: they go into its last fragment
     HEADER_ROOM = 128           # bytes copied in front of the data of an assembled datagram at most: IPv4 60
 
 cdef uint32_t BYTES_MAX = limits.FRAGMENT_BYTES
@@ -213,7 +214,7 @@ cdef void release_drop(Defrag* d, Datagram* q, uint8_t reason, Outbox* box, uint
 
 cdef Fragment* copy_fragment(const Packet* p, uint32_t header, uint32_t start, uint32_t end) noexcept nogil:
     cdef uint32_t n = header + end - start
-    cdef Fragment* f = <Fragment*>malloc(sizeof(Fragment) + n)
+    cdef Fragment* f = <Fragment*>malloc(sizeof(Fragment) + n + GROWTH)
     if f == NULL:
         return NULL
     memset(f, 0, sizeof(Fragment))
@@ -452,12 +453,20 @@ cdef void scatter(const Datagram* q, Fragment* f, const Packet* whole, Released*
     """Write the header and data of the judged datagram back into a fragment; DIRTY_PAYLOAD only if a byte changed.
 
     MF goes by the place in the datagram: a duplicate may have told the end, and the piece that stayed said more follows.
+    The last fragment takes what the datagram has become longer or shorter by.
     """
     cdef uint8_t* h = bytes_of(f)
     cdef uint8_t* more = h + (6 if q.family == IPV4 else f.header - 5)
     cdef uint8_t bit = 0x20 if q.family == IPV4 else 1
-    cdef uint32_t header = whole.l3_len - q.total
-    cdef bint changed = f.trimmed
+    cdef uint32_t header = q.first.header - (0 if q.family == IPV4 else 8)
+    cdef uint32_t end = whole.l3_len - header if f.next == NULL or whole.l3_len - header < f.end else f.end
+    cdef uint32_t size = end - f.start if end > f.start else 0
+    cdef bint changed = f.trimmed or size != f.end - f.start
+    if size > f.end - f.start + GROWTH:
+        r.verdict = DROP
+        r.reason = REASON_REWRITE
+        return
+    f.len = f.facts.len = f.facts.total = f.header + size
     if ((more[0] & bit) != 0) != (f.next != NULL):
         more[0] ^= bit
         changed = True
@@ -472,12 +481,13 @@ cdef void scatter(const Datagram* q, Fragment* f, const Packet* whole, Released*
             put16(h + 2, f.len)
             put16(h + 10, 0)
             put16(h + 10, fold(sum_bytes(h, f.header, 0)))
-    elif memcmp(h, whole.data, 4) != 0 or memcmp(h + 7, whole.data + 7, 33) != 0:
+    elif changed or memcmp(h, whole.data, 4) != 0 or memcmp(h + 7, whole.data + 7, 33) != 0:
         memcpy(h, whole.data, 4)
+        put16(h + 4, f.len - 40)
         memcpy(h + 7, whole.data + 7, 33)
         changed = True
-    if memcmp(h + f.header, whole.data + header + f.start, f.end - f.start) != 0:
-        memcpy(h + f.header, whole.data + header + f.start, f.end - f.start)
+    if size != f.end - f.start or memcmp(h + f.header, whole.data + header + f.start, size) != 0:
+        memcpy(h + f.header, whole.data + header + f.start, size)
         changed = True
     if changed:
         r.dirty |= DIRTY_PAYLOAD

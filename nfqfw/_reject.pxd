@@ -146,7 +146,7 @@ cdef inline bint checksum_good(const Packet* p) noexcept nogil:
         return True
     if p.family != IPV4 and p.len <= p.thoff:
         return False                                    # IPv6: no transport, no reply, whatever the protocol
-    if proto in (47, 51, 50, 132, 136, 33):             # GRE AH ESP SCTP UDP-Lite DCCP: not looked at
+    if proto in (47, 51, 50, 132, 136):                 # GRE AH ESP SCTP UDP-Lite: not looked at (DCCP is, on 6.18)
         return True
     if p.len < p.thoff:
         return False
@@ -248,8 +248,7 @@ cdef inline uint32_t reject_reset(Packet* p, Context* c, Outbox* box) noexcept n
         h[13] = FLAG_RST
     else:
         doff = (t[12] >> 4) * 4
-        payload = p.total - p.thoff
-        payload = payload - doff if payload > doff else 0
+        payload = p.total - p.thoff - doff              # below 0 where the data offset lies: Linux counts it all the same
         ack = be32(t + 4) + payload + (1 if flags & FLAG_SYN else 0) + (1 if flags & FLAG_FIN else 0)
         put32(h + 8, ack)
         h[13] = FLAG_RST | FLAG_ACK

@@ -120,8 +120,8 @@ cdef inline bint inner_tuple6(const Packet* p, uint32_t at, Tuple* out) noexcept
     at += 40
     for n in range(INNER_HEADERS):
         if header not in (0, 43, 44, 51, 60):
-            return inner_transport(p, at, header, out)
-        if not has(p, at, 8):
+            return header != 59 and inner_transport(p, at, header, out)
+        if not has(p, at, 4 if header == 44 else 2):        # what says how long it is; the rest may be cut off
             return False
         if header == 44:
             if be16(p.data + at + 2) & 0xfff8:

@@ -16,7 +16,7 @@ from libc.string cimport memcpy
 from nfqfw._atomic cimport lock, unlock
 from nfqfw._conn cimport DYING, ConnHot, is_expired, ticks
 from nfqfw._named cimport NamedEntry, NamedTable, jiffies, named_add, named_find, named_hash, named_remove, named_used
-from nfqfw._packet cimport HAS_L4, IPV4, Packet, destination, source
+from nfqfw._packet cimport HAS_L4, IPV4, Packet, destination, has, source
 from nfqfw._program cimport Context
 
 
@@ -167,13 +167,22 @@ cdef inline uint32_t connlimit_count(NamedTable* t, const ConnlimitInfo* info, P
     return l.count + extra
 
 
+cdef inline bint nameless(const Packet* p) noexcept nogil:
+    """The packet has no tuple: a later fragment, a broken header chain, a transport header cut before its ports."""
+    if not p.flags & HAS_L4:
+        return True
+    if p.proto == 6 or p.proto == 17 or p.proto == 132 or p.proto == 136:
+        return not has(p, p.thoff, 4)
+    return p.proto == (1 if p.family == IPV4 else 58) and not has(p, p.thoff, 8)
+
+
 cdef inline bint m_connlimit(Packet* p, const ConnlimitInfo* info, Context* c) noexcept nogil:
-    """A packet that has no connection and cannot have one (a later fragment, a broken header chain) is dropped."""
+    """A packet that has no connection and cannot have one is dropped."""
     cdef NamedTable* t = c.named[info.table]
     cdef uint64_t key[5]
     cdef uint32_t count
     key[0] = key[1] = key[2] = key[3] = key[4] = 0
-    if c.conns == NULL or (p.conn == 0 and not p.flags & HAS_L4):
+    if c.conns == NULL or (p.conn == 0 and nameless(p)):
         c.hotdrop = 1
         return False
     memcpy(key, destination(p) if info.flags & CONNLIMIT_DESTINATION else source(p), 4 if p.family == IPV4 else 16)

@@ -97,6 +97,11 @@ def bucket(values) -> tuple[int, int, int, int]:
     return full, rate * CREDITS & MOST64, full, 0
 
 
+def overflows(rate: int, burst: int) -> bool:
+    """Whether the kernel finds fewer credits in the burst than in one packet: 64-bit products, so that some bursts escape it."""
+    return burst == 0 or rate * burst * CREDITS & MOST64 < rate * CREDITS & MOST64
+
+
 def prefix_mask(length: int, bits: int) -> bytes:
     return (((1 << length) - 1) << (bits - length)).to_bytes(bits // 8, "big").ljust(16, b"\0")
 
@@ -236,7 +241,7 @@ class Hashlimit:
         values = use.values
         if values["srcmask"] > values["bits"] or values["dstmask"] > values["bits"] or values["gcinterval"] == 0 or values["expire"] == 0:
             raise KernelRefusal("EINVAL")
-        if "bytes" not in values and values["rate"] * values["burst"] > 0xFFFFFFFF and values["rate"] >= 86400 * SCALE:
+        if "bytes" not in values and "rate_match" not in values and overflows(values["rate"], values["burst"]):
             raise KernelRefusal("ERANGE")
 
     def lower(self, use, rule):

@@ -53,11 +53,11 @@ cdef inline bint starts_with(const uint8_t* address, const NptInfo* info) noexce
 
 
 cdef inline int t_NPT(Packet* p, const NptInfo* info, uint32_t own, uint32_t quoted) noexcept nogil:
-    """own: offset of the address to translate; quoted: that of the other end in a quoted packet."""
+    """own: offset of the address to translate; quoted: that of the other end in a quoted packet (behind no extension header)."""
     cdef uint32_t inner = p.thoff + 8
     if not writable(p):
         return DROP
-    if p.flags & HAS_ICMP and p.icmp_type < 128 and has(p, inner, 40) and starts_with(p.data + inner + quoted, info):
+    if p.data[6] == 58 and p.flags & HAS_ICMP and 1 <= p.icmp_type <= 4 and has(p, inner, 40) and starts_with(p.data + inner + quoted, info):
         translate_prefix(p.data + inner + quoted, info)
     if translate_prefix(p.data + own, info):
         return -1

@@ -23,6 +23,9 @@
 -m hashlimit --hashlimit-upto 1/hour --hashlimit-name m20 --hashlimit-mode dstip --hashlimit-dstmask 8 ; -m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 5 --hashlimit-mode dstip --hashlimit-name m20 --hashlimit-dstmask 8 ; OK
 -m hashlimit --hashlimit-upto 10/day --hashlimit-name m22 ; -m hashlimit --hashlimit-upto 10/day --hashlimit-burst 5 --hashlimit-name m22 ; OK
 -m hashlimit --hashlimit-upto 1/day --hashlimit-name m23 ; Numerical result out of range. ; FAIL
+-m hashlimit --hashlimit-upto 1/day --hashlimit-burst 3 --hashlimit-name m24 ; = ; OK
+-m hashlimit --hashlimit-upto 2/day --hashlimit-burst 3 --hashlimit-name m25 ; = ; OK
+-m hashlimit --hashlimit-upto 2/day --hashlimit-burst 4 --hashlimit-name m26 ; Numerical result out of range. ; FAIL
 -m hashlimit --hashlimit-upto 7mb/s --hashlimit-name m24 --hashlimit-burst 10mb ; -m hashlimit --hashlimit-upto 7mb/s --hashlimit-burst 14mb --hashlimit-name m24 ; OK
 -m hashlimit --hashlimit-upto 1000b/s --hashlimit-name m25 ; -m hashlimit --hashlimit-upto 992b/s --hashlimit-name m25 ; OK
 @ filter FORWARD 4
