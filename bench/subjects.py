@@ -71,17 +71,17 @@ def nfqfw(queues: int) -> Callable[[], None]:
 
 def run_program(program, queues: int) -> Callable[[], None]:
     from nfqfw._conntrack import ConntrackTable
-    from nfqfw._engine import Engine, LoadedProgram
+    from nfqfw._engine import LoadedProgram, engines
     from nfqfw.daemon.worker import Worker, copy_range
     from nfqfw.host import Host
     from nfqfw.plan import attach_plan
 
     host = Host.live()
     table, loaded = ConntrackTable(), LoadedProgram(program, queues)
-    engines = [Engine(table, host.block, thread=number) for number in range(queues)]
-    for engine in engines:
+    team = engines(table, host.block, queues)
+    for engine in team:
         engine.load(loaded)
-    worker = Worker(engines, queue=QUEUE, copy_range=copy_range(program, host.largest_mtu()),
+    worker = Worker(team, queue=QUEUE, copy_range=copy_range(program, host.largest_mtu()),
                     on_records=lambda number, records: None)
     worker.start(attach_plan(program))
 

@@ -5,7 +5,7 @@ The holder does at most a few hundred nanoseconds of work; a waiter spins, then 
 holder costs a yield and not a second.
 """
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from * nogil:
     """
@@ -22,6 +22,9 @@ cdef extern from * nogil:
     static inline uint32_t nfqfw_add32(uint32_t *p, uint32_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
     static inline uint64_t nfqfw_add64(uint64_t *p, uint64_t v) { return __atomic_add_fetch(p, v, __ATOMIC_RELAXED); }
     static inline uint32_t nfqfw_or32(uint32_t *p, uint32_t v) { return __atomic_fetch_or(p, v, __ATOMIC_RELEASE); }
+    static inline uint8_t nfqfw_or8(uint8_t *p, uint8_t v) { return __atomic_fetch_or(p, v, __ATOMIC_RELEASE); }
+    static inline uint8_t nfqfw_and8(uint8_t *p, uint8_t v) { return __atomic_fetch_and(p, v, __ATOMIC_RELEASE); }
+    static inline uint16_t nfqfw_or16(uint16_t *p, uint16_t v) { return __atomic_fetch_or(p, v, __ATOMIC_RELEASE); }
     static inline void nfqfw_fence(void) { __atomic_thread_fence(__ATOMIC_ACQ_REL); }
     static inline void nfqfw_prefetch(const void *p) { __builtin_prefetch(p, 1, 3); }
     static inline void nfqfw_lock(uint32_t *lock) {
@@ -67,9 +70,13 @@ cdef extern from * nogil:
     uint32_t add32 "nfqfw_add32"(uint32_t* at, uint32_t value) noexcept     # returns the new value
     uint64_t add64 "nfqfw_add64"(uint64_t* at, uint64_t value) noexcept
     uint32_t or32 "nfqfw_or32"(uint32_t* at, uint32_t value) noexcept       # returns the old value
+    uint16_t or16 "nfqfw_or16"(uint16_t* at, uint16_t value) noexcept
+    uint8_t or8 "nfqfw_or8"(uint8_t* at, uint8_t value) noexcept
+    uint8_t and8 "nfqfw_and8"(uint8_t* at, uint8_t value) noexcept
     void fence "nfqfw_fence"() noexcept                                     # stores before it stay before those after it
     void prefetch "nfqfw_prefetch"(const void* at) noexcept
     uint32_t match10 "nfqfw_match10"(const uint16_t* tags, uint16_t tag) noexcept       # bit k: tags[k] == tag
     uint32_t lowest "nfqfw_lowest"(uint32_t mask) noexcept                  # number of the lowest bit; mask is not 0
     void lock "nfqfw_lock"(uint32_t* word) noexcept
     void unlock "nfqfw_unlock"(uint32_t* word) noexcept
+    void give_way "sched_yield"() noexcept                                  # let another thread have this CPU

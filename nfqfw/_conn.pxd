@@ -11,6 +11,8 @@ Identity (tuples, status, mark, NAT) is published under `commit`: odd while it i
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int32_t
 from libc.string cimport memcmp, memcpy, memset
 
+from nfqfw._atomic cimport or8
+
 
 cdef enum Status:               # IPS_* of the kernel
     EXPECTED = 1                # made by an expectation: RELATED until a reply is seen
@@ -229,7 +231,7 @@ cdef inline ConnLabels* labels_of(ConnTable* t, uint32_t i) noexcept nogil:
     """Labels of connection i, ready to be changed: the first use clears what an earlier life left there."""
     if not t.hot[i].flags & CONN_LABELS:
         t.labels[i].bits[0] = t.labels[i].bits[1] = 0
-        t.hot[i].flags |= CONN_LABELS
+        or8(&t.hot[i].flags, CONN_LABELS)
     return &t.labels[i]
 
 

@@ -176,6 +176,7 @@ cdef struct Conntrack:
     uint64_t now_ns             # newest time that any caller told us
     int64_t wall_offset         # wall clock less monotonic clock
     Ring events
+    uint32_t nat_lock           # one thread at a time chooses a mapping, and makes it known
     void* nat                   # NatIndex of _nat.pyx: one block of memory, made on first use, freed with the table
     uint64_t stat[20]
     uint32_t tunable[48]
@@ -199,6 +200,7 @@ cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil
 cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept nogil
 cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil
 cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil
+cdef void conntrack_set_status(Conntrack* t, uint32_t conn, uint32_t bits) noexcept nogil
 cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply) noexcept nogil
 cdef void conntrack_expire(Conntrack* t, uint64_t now_ns, uint32_t budget) noexcept nogil
 cdef void conntrack_kill(Conntrack* t, uint32_t conn) noexcept nogil

@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from nfqfw._arena cimport Arena
-from nfqfw._atomic cimport add32, fence, load32, lock, lowest, match10, prefetch, store32, unlock
+from nfqfw._atomic cimport add32, and8, fence, load32, lock, lowest, match10, or8, or32, prefetch, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_STAMPED, CONN_TWO, DYING, EXPECTED,
                           EXPECT_INACTIVE, EXPECT_PERMANENT, FIXED_TIMEOUT, HELPER, ORIGINAL, REPLY, SEEN_REPLY, TELL_ASSURED, TELL_CHOSEN,
                           TELL_HELPER, TELL_LABEL, TELL_MARK, TELL_NEW, TELL_PROTOINFO, TELL_RELATED, TELL_REPLY, TICKS, ConnCold, ConnHot,
@@ -336,12 +336,12 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
     p.conn = i
     p.ctinfo = ctinfo
     if ctinfo == CT_ESTABLISHED_REPLY and not hot.status & SEEN_REPLY:
-        hot.status |= SEEN_REPLY
+        or32(&hot.status, SEEN_REPLY)
         tell(t, i, TELL_REPLY)
     if not hot.status & CONFIRMED:
         hot.hold += 1
         if said == TRACK_KILL:
-            hot.status |= DYING                 # refused before it was confirmed: confirm will drop its first packet
+            or32(&hot.status, DYING)                 # refused before it was confirmed: confirm will drop its first packet
     elif said == TRACK_KILL:
         account(t, p, i, direction)
         kill_locked(t, i, 0)
@@ -406,14 +406,14 @@ cdef int resolve_clash(Conntrack* t, Packet* p, uint32_t i, uint32_t other, uint
         p.conn = other
         if reversed_:
             p.ctinfo = CT_ESTABLISHED_REPLY
-            t.table.hot[other].status |= SEEN_REPLY
+            conntrack_set_status(t, other, SEEN_REPLY)
         count(t, S_CLASH_RESOLVE)
         return 0
     if may_clash(&t.table.hot[i]) and not reply_taken:
         lock(conn_lock(t, i))
         t.table.hot[i].expires = now + TICKS
-        t.table.hot[i].flags |= CONN_HIDDEN
-        t.table.hot[i].status |= CONFIRMED | FIXED_TIMEOUT
+        or8(&t.table.hot[i].flags, CONN_HIDDEN)
+        or32(&t.table.hot[i].status, CONFIRMED | FIXED_TIMEOUT)
         unlock(conn_lock(t, i))
         count(t, S_CLASH_RESOLVE)
         return 0
@@ -443,14 +443,23 @@ cdef inline void settle(Conntrack* t, uint32_t i, uint64_t now_ns) noexcept nogi
     cdef ConnHot* c = &t.table.hot[i]
     t.table.cold[i].start_ns = now_ns
     if t.tunable[T_TIMESTAMP]:
-        c.flags |= CONN_STAMPED
+        or8(&c.flags, CONN_STAMPED)
     c.expires += ticks(now_ns)
-    c.flags &= <uint8_t>(0xff - CONN_EVENT)
+    and8(&c.flags, <uint8_t>(0xff - CONN_EVENT))
     fence()
-    c.status |= CONFIRMED
+    or32(&c.status, CONFIRMED)
     count(t, S_INSERT)
     emit(t, i, EVENT_NEW, t.table.cold[i].pending | (TELL_RELATED if c.status & EXPECTED else TELL_NEW), 0)
     t.table.cold[i].pending = 0
+
+
+cdef void tell_update(Conntrack* t, uint32_t i) noexcept nogil:
+    lock(conn_lock(t, i))
+    if t.table.hot[i].commit and t.table.hot[i].flags & CONN_EVENT:
+        and8(&t.table.hot[i].flags, <uint8_t>(0xff - CONN_EVENT))
+        emit(t, i, EVENT_UPDATE, t.table.cold[i].pending, 0)
+        t.table.cold[i].pending = 0
+    unlock(conn_lock(t, i))
 
 
 cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil:
@@ -468,9 +477,7 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
         return 0
     if c.status & CONFIRMED:
         if c.flags & CONN_EVENT:
-            c.flags &= <uint8_t>(0xff - CONN_EVENT)
-            emit(t, i, EVENT_UPDATE, t.table.cold[i].pending, 0)
-            t.table.cold[i].pending = 0
+            tell_update(t, i)
         return 0
     if direction_of(p.ctinfo) == REPLY:
         conntrack_release(t, i)
@@ -559,6 +566,11 @@ cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignor
     return index_find(t, tuple, hash_tuple(t.key, tuple), ticks(now_ns), FIND_ANY, ignored, &direction, NULL) != 0
 
 
+cdef void conntrack_set_status(Conntrack* t, uint32_t conn, uint32_t bits) noexcept nogil:
+    """Add to an entry's status what may only be added: bits of Status."""
+    or32(&t.table.hot[conn].status, bits)
+
+
 cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply) noexcept nogil:
     """NAT: what the answers of an unconfirmed entry will look like.  Its zone stays.  False: confirmed already, or no room."""
     cdef ConnHot* c = &t.table.hot[conn]
@@ -573,7 +585,7 @@ cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply)
     original = entry_hash(t, conn, ORIGINAL)
     if c.flags & CONN_TWO:
         drop_hash(t, entry_hash(t, conn, REPLY), conn)
-        c.flags &= <uint8_t>(0xff - CONN_TWO)
+        and8(&c.flags, <uint8_t>(0xff - CONN_TWO))
     hash = hash_tuple(t.key, &a)
     c.commit |= 1
     fence()
@@ -583,7 +595,7 @@ cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply)
     if hash != original:
         done = put_hash(t, hash, conn)
         if done:
-            c.flags |= CONN_TWO
+            or8(&c.flags, CONN_TWO)
     unlock(conn_lock(t, conn))
     return done
 
@@ -874,7 +886,7 @@ cdef class ConntrackTable:
             c.flags |= CONN_STAMPED
         c.expires = ticks(now) + <uint32_t>min(entry.timeout, tunable_table.SECONDS_MAX) * TICKS
         fence()
-        c.status |= <uint32_t>entry.status | CONFIRMED
+        or32(&c.status, <uint32_t>entry.status | CONFIRMED)
         count(t, S_INSERT)
         emit(t, i, EVENT_NEW, TELL_NEW | TELL_MARK, portid)
 
@@ -894,7 +906,7 @@ cdef class ConntrackTable:
         if timeout is not None:
             c.expires = ticks(t.now_ns) + <uint32_t>min(timeout, tunable_table.SECONDS_MAX) * TICKS
         if status is not None:
-            c.status |= <uint32_t>status & (ASSURED | SEEN_REPLY | FIXED_TIMEOUT)
+            or32(&c.status, <uint32_t>status & (ASSURED | SEEN_REPLY | FIXED_TIMEOUT))
         if state is not None:
             c.state = state
         if labels_add or labels_del:

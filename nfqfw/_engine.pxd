@@ -2,10 +2,12 @@
 
 from libc.stdint cimport uint8_t
 
+from nfqfw._inflight cimport InFlightTable
 from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport EngineDoor
 from nfqfw._pipeline cimport EngineState, ProgramView
 from nfqfw._program cimport Counter
+from nfqfw._reject cimport IcmpLimit
 
 
 cdef class LoadedProgram:
@@ -20,7 +22,13 @@ cdef class LoadedProgram:
     cdef ProgramView* view(self, int thread)
 
 
+cdef class Shared:
+    cdef InFlightTable* inflight
+    cdef IcmpLimit* icmp
+
+
 cdef class Engine:
+    cdef Shared shared
     cdef EngineState* state
     cdef EngineDoor gate
     cdef object table                       # ConntrackTable, kept alive

@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 from nfqfw._conntrack cimport ConntrackTable
 from nfqfw._defrag cimport defrag_free, defrag_new
 from nfqfw._host cimport HostHeader
-from nfqfw._inflight cimport InFlightTable, inflight_init
+from nfqfw._inflight cimport INFLIGHT_THREADS, InFlightTable, inflight_count, inflight_free, inflight_new
 from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox
 from nfqfw._packet cimport ACCEPT, DIRTY_PAYLOAD, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID, Packet
@@ -167,14 +167,39 @@ cdef class LoadedProgram:
         return out
 
 
+cdef class Shared:
+    """What the engines of one firewall have in common besides the flow table: packets between two hooks, ICMP rate limits.
+
+    threads: how many engines there will be, 1 to limits.QUEUES_MAX.  With 1 nothing is locked.
+    """
+
+    def __cinit__(self, int threads=1):
+        if not 1 <= threads <= INFLIGHT_THREADS:
+            raise ValueError(f"{threads} queue threads: not within 1 to {INFLIGHT_THREADS}")
+        self.inflight = inflight_new(threads)
+        self.icmp = <IcmpLimit*>calloc(1, sizeof(IcmpLimit))
+        if self.inflight == NULL or self.icmp == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        inflight_free(self.inflight)
+        free(self.icmp)
+
+    @property
+    def in_flight(self):
+        """Packets that have been accepted at one hook and not yet been seen at the next."""
+        return inflight_count(self.inflight)
+
+
 cdef class Engine:
     """One queue thread's engine.  Live, replay, pytest and the oracle call this same code.
 
     table: the ConntrackTable (shared by the threads).  host: a Host block (host.py), or None.  thread: its number, which
-    counters it writes.  ring_bytes: room for log and trace records.
+    counters it writes.  ring_bytes: room for log and trace records.  shared: what it has in common with the engines of the
+    other threads; None: it is alone.
     """
 
-    def __cinit__(self, table, host=None, int thread=0, uint32_t attached=0x1f, size_t ring_bytes=1 << 22):
+    def __cinit__(self, table, host=None, int thread=0, uint32_t attached=0x1f, size_t ring_bytes=1 << 22, Shared shared=None):
         cdef EngineState* e = <EngineState*>calloc(1, sizeof(EngineState))
         self.state = e
         if e == NULL:
@@ -185,13 +210,18 @@ cdef class Engine:
         e.conntrack = (<ConntrackTable>table).handle
         e.c.conns = &e.conntrack.table
         e.c.random = <uint64_t>0x9E3779B97F4A7C15 ^ <uint64_t><size_t>e
-        e.inflight = <InFlightTable*>calloc(1, sizeof(InFlightTable))
+        self.shared = shared or Shared()
+        e.inflight = self.shared.inflight
+        e.icmp = self.shared.icmp
+        if shared is not None and not 0 <= thread < <int>e.inflight.threads:
+            raise ValueError(f"thread {thread} of {e.inflight.threads}")
+        e.thread = <uint8_t>thread if shared is not None else 0
+        e.serial = <uint32_t>e.thread << 26                 # numbers of traced packets
+        e.releasable = 0xffffffff
         e.outbox = <Outbox*>calloc(1, sizeof(Outbox))
-        e.icmp = <IcmpLimit*>calloc(1, sizeof(IcmpLimit))
         e.ring = <Ring*>calloc(1, sizeof(Ring))
-        if e.inflight == NULL or e.outbox == NULL or e.icmp == NULL or e.ring == NULL or not ring_init(e.ring, ring_bytes):
+        if e.outbox == NULL or e.ring == NULL or not ring_init(e.ring, ring_bytes):
             raise MemoryError
-        inflight_init(e.inflight)
         e.defrag = defrag_new(e.conntrack, QUEUE_LENGTH // 8)
         if e.defrag == NULL:
             raise MemoryError
@@ -204,14 +234,13 @@ cdef class Engine:
         self.gate.idle = engine_idle
         self.gate.engine = e
         self.gate.outbox = e.outbox
+        self.gate.sender = &e.sender
 
     def __dealloc__(self):
         if self.state != NULL:
             if self.state.defrag != NULL:
                 defrag_free(self.state.defrag)
-            free(self.state.inflight)
             free(self.state.outbox)
-            free(self.state.icmp)
             if self.state.ring != NULL:
                 ring_free(self.state.ring)
                 free(self.state.ring)
@@ -337,7 +366,7 @@ cdef class Engine:
             "accepted": s.verdicts[<int>ACCEPT], "dropped": s.verdicts[<int>DROP], "held": s.verdicts[<int>HELD],
             "drops": {name: s.drops[i] for i, name in enumerate(REASONS) if i and s.drops[i]},
             "rejects": {name: s.rejects[i] for i, name in enumerate(REJECTS) if s.rejects[i]},
-            "refused_by_kernel": s.refused, "in_flight": self.state.inflight.count,
+            "refused_by_kernel": s.refused, "in_flight": self.shared.in_flight if self.state.thread == 0 else 0,
             "fragments": {"held": self.state.defrag.held, "datagrams": self.state.defrag.datagrams,
                           "bytes": self.state.defrag.bytes, "reassembled": self.state.defrag.reassembled,
                           "failed": self.state.defrag.failed, "timed_out": self.state.defrag.timed_out},
@@ -345,5 +374,16 @@ cdef class Engine:
         }
 
     @property
+    def in_flight(self):
+        """Packets between two hooks, of all engines that share with this one."""
+        return self.shared.in_flight
+
+    @property
     def program(self):
         return None if self.loaded is None else self.loaded.program
+
+
+def engines(table, host, int threads, **options) -> list:
+    """The engines of one firewall, one per queue thread; options as Engine's."""
+    shared = Shared(threads)
+    return [Engine(table, host, thread=number, shared=shared, **options) for number in range(threads)]

@@ -14,6 +14,9 @@ The source index finds the mappings a source already has.  It lives in process m
 connections whose source was changed are in it (for the others the search would find the source itself), a dead entry is
 noticed by its life number and unlinked by whoever passes it.  One lock: it is taken once per new mapping.
 
+Threads.  A choice looks for what nobody has and then takes it, so one thread at a time does that (Conntrack.nat_lock).  Other
+entries, unconfirmed ones included, are seen by it: two queues never give one port to two connections.
+
 Facts: spec/conntrack.md 2.
 """
 
@@ -25,7 +28,7 @@ from nfqfw._atomic cimport lock, unlock
 from nfqfw._conn cimport (CONFIRMED, DST_NAT, DST_NAT_DONE, DYING, ORIGINAL, REPLY, SEQ_ADJUST, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple,
                           direction_of, is_expired, read_tuple, ticks)
 from nfqfw._conntrack cimport (Conntrack, ConntrackTable, conntrack_alter_reply, conntrack_kill, conntrack_lookup,
-                               conntrack_tuple_taken, invert_tuple)
+                               conntrack_set_status, conntrack_tuple_taken, invert_tuple)
 from nfqfw._jhash cimport jhash_words, scale32
 from nfqfw._masquerade cimport is_zero, masquerade4, masquerade6, redirect4, redirect6
 from nfqfw._natpacket cimport (MANIP_DST, MANIP_SRC, icmp_checksum_good, put_packet_end, put_quoted, tuple_has_ports)
@@ -436,12 +439,14 @@ cdef uint8_t nat_setup(Conntrack* t, Packet* p, const NatInfo* info, uint32_t ma
             return reason
     invert_tuple(&reply, &current)
     current.zone = hot.zone[<uint32_t>ORIGINAL]
+    lock(&t.nat_lock)                       # two threads must not find the same port free
     choose(t, p.conn, &current, &wanted, manip, c, &new)
     if memcmp(&new, &current, sizeof(Tuple)) != 0:
         reply_of(t, p.conn, &new, &reply)
-        hot.status |= SRC_NAT if manip == MANIP_SRC else DST_NAT
+        done |= SRC_NAT if manip == MANIP_SRC else DST_NAT
         conntrack_alter_reply(t, p.conn, &reply)
-    hot.status |= done
+    unlock(&t.nat_lock)
+    conntrack_set_status(t, p.conn, done)
     if info != NULL and info.kind == NAT_MASQUERADE:
         t.table.cold[p.conn].masq_ifindex = p.ifout
     if manip == MANIP_SRC and hot.status & SRC_NAT:

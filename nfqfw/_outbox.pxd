@@ -125,8 +125,19 @@ ctypedef void (*BatchFunction)(void* engine, Packet* packets, uint32_t n, uint64
 ctypedef void (*IdleFunction)(void* engine, uint64_t now_ns) noexcept nogil
 
 
+# Within a call of `batch`: send the verdicts of packets[0..n) and of the first n_released entries of the outbox now, as after
+# the call.  An engine asks for it before it waits for another thread, so that no two wait for each other.
+ctypedef void (*SendFunction)(void* transport, uint32_t n, uint32_t n_released) noexcept nogil
+
+
+cdef struct Sender:             # the way back, filled in by a transport that can send in the middle of a batch
+    SendFunction send           # NULL: it cannot
+    void* transport             # first argument
+
+
 cdef struct EngineDoor:         # what Engine.door() gives, in a PyCapsule named "nfqfw.EngineDoor"; lives as long as the engine object
     BatchFunction batch
     IdleFunction idle           # may be NULL
     void* engine                # first argument of both
     Outbox* outbox              # may be NULL: an engine that never holds and never replies
+    Sender* sender              # may be NULL: an engine that never waits

@@ -6,7 +6,7 @@ from nfqfw._conntrack cimport Conntrack
 from nfqfw._defrag cimport Defrag
 from nfqfw._inflight cimport InFlightTable
 from nfqfw._named cimport NamedTable
-from nfqfw._outbox cimport Outbox
+from nfqfw._outbox cimport Outbox, Sender
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context, Counter, ProgramHeader
 from nfqfw._reject cimport IcmpLimit
@@ -37,14 +37,18 @@ cdef struct EngineState:        # one per queue thread
     ProgramView* next           # what it takes up at the next batch; set by the control side
     const void* next_host       # Host block to take up at the next batch, NULL = none new
     Conntrack* conntrack
-    InFlightTable* inflight
+    InFlightTable* inflight     # of all threads
     Outbox* outbox
-    IcmpLimit* icmp
+    Sender sender               # how to have verdicts sent within a batch
+    IcmpLimit* icmp             # of all threads
     Defrag* defrag
     Ring* ring
     uint32_t attached           # hooks that are queued to us, one bit each
     uint32_t next_attached
     uint32_t serial
+    uint32_t at                 # number of the packet in hand within its batch
+    uint32_t releasable         # entries of the outbox that may be sent while it is in hand
+    uint8_t thread              # its number among those that share `inflight`
     uint8_t trace_all
     Stats stats
     uint64_t expired_at         # CLOCK_MONOTONIC ns of the last look at entries for ended ones while idle

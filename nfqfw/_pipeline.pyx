@@ -13,6 +13,7 @@ door is _engine.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from nfqfw._atomic cimport give_way, load32
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple, direction_of, read_tuple
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_prefetch_bucket, conntrack_prefetch_entry,
@@ -21,8 +22,8 @@ from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, 
                             defrag_free, defrag_new, defrag_release, leaves_whole)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
-from nfqfw._inflight cimport (InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_take,
-                              inflight_take_oldest, inflight_write, pieces_note, pieces_seen)
+from nfqfw._inflight cimport (STRIPES, InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_refused, inflight_take,
+                              inflight_write, next_generation, pieces_note, pieces_seen, progress_boundary, progress_sent)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket, Redirected, new_redirected
 from nfqfw._packet cimport *
@@ -49,6 +50,7 @@ cdef enum:
     IFF_LOOPBACK = 8
     GONE = 0                    # run_* answers: the packet is decided (p.verdict)
     ON = 1                      # run_* answers: go on with the next step
+    WAIT_TURNS = 1 << 20        # times a thread gives its time slice away for another one's send, a second at most
     EXPIRE_BUDGET = 64          # entries looked at when the socket is empty,
     EXPIRE_NS = 1000000         # at most so often; live, the worker's housekeeping looks at all of them once a second
 
@@ -70,8 +72,8 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     cdef uint8_t kind = e.c.data[e.c.effect]
     cdef uint32_t outcome = reject(p, kind, &e.c, e.outbox, e.icmp), proto, thoff
     cdef OutPacket* reply
-    cdef uint64_t key, check
-    cdef InFlight* r
+    cdef uint32_t batch
+    cdef InFlight r
     e.stats.rejects[outcome] += 1
     if outcome == REJECT_SENT and kind == (TCP_RESET_V4 if p.family == IPV4 else TCP_RESET_V6):
         conntrack_close(e.conntrack, p.conn, e.c.now)
@@ -82,23 +84,22 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     reply = &e.outbox.packets[e.outbox.n_packets - 1]
     thoff = 20 if reply.family == IPV4 else 40
     proto = reply.data[9] if reply.family == IPV4 else reply.data[6]
-    inflight_key(reply.data, reply.len, reply.family, thoff, <uint8_t>proto, True, &key, &check)
-    r = inflight_write(e.inflight, key, check)
-    if r == NULL:
-        return
-    fill_record(r, p)
+    inflight_key(reply.data, reply.len, reply.family, thoff, <uint8_t>proto, True, &r.key, &r.check)
+    fill_record(e, &r, p)
     r.own = 1
     r.done = 0
-    e.inflight.own_count += 1
     if p.conn == 0:
         # tracked like any other; and to the raw table a reply to an UNTRACKED packet has something attached (no connection)
         r.ctinfo = CT_RELATED_REPLY if p.ctinfo == CT_UNTRACKED else CT_INVALID
     else:
-        conntrack_hold(e.conntrack, p.conn)
         r.ctinfo = CT_RELATED_REPLY if direction_of(p.ctinfo) != REPLY else CT_RELATED
+    if inflight_write(e.inflight, &r, NULL, &batch) and p.conn:
+        conntrack_hold(e.conntrack, p.conn)
 
 
-cdef inline void fill_record(InFlight* r, const Packet* p) noexcept nogil:
+cdef inline void fill_record(EngineState* e, InFlight* r, const Packet* p) noexcept nogil:
+    r.own = 0
+    r.writer = e.thread
     r.conn = p.conn
     r.secmark = p.secmark
     r.serial = p.serial
@@ -108,6 +109,8 @@ cdef inline void fill_record(InFlight* r, const Packet* p) noexcept nogil:
     r.made_here = p.own
     r.zone = p.zone
     r.zone_dir = p.zone_dir
+    r.ttl = p.ttl
+    r.mark = p.mark
 
 
 cdef bint run_table(EngineState* e, Packet* p, uint32_t table) noexcept nogil:
@@ -338,13 +341,13 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     p.zone = p.zone_dir = 0
     p.secmark = 0
     p.trace = e.trace_all
-    if e.inflight.count == 0:
+    if load32(&e.inflight.count) == 0:
         e.serial += 1
         p.serial = e.serial
         return
     inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
-    if not inflight_take(e.inflight, key, check, False, hook, &r) and not (hook == INPUT and take_merged(e, p, &r)):
-        if not (hook == OUTPUT and e.inflight.own_count and take_own(e, p, &r)):
+    if not inflight_take(e.inflight, key, check, False, hook, p, &r) and not (hook == INPUT and take_merged(e, p, &r)):
+        if not (hook == OUTPUT and load32(&e.inflight.own_count) and take_own(e, p, &r)):
             e.serial += 1
             p.serial = e.serial
             return
@@ -369,9 +372,9 @@ cdef inline bint take_merged(EngineState* e, Packet* p, InFlight* r) noexcept no
     if p.family != IPV4:
         return False
     inflight_piece_key(p.data, p.proto, &key, &check)
-    if not inflight_take(e.inflight, key, check, False, INPUT, r):
+    if not inflight_take(e.inflight, key, check, False, INPUT, p, r):
         return False
-    while inflight_take(e.inflight, key, check, False, INPUT, &other):
+    while inflight_take(e.inflight, key, check, False, INPUT, p, &other):
         if other.conn:
             conntrack_release(e.conntrack, other.conn)
     return True
@@ -381,21 +384,40 @@ cdef inline bint take_own(EngineState* e, Packet* p, InFlight* r) noexcept nogil
     """The record of a reply of our own: its key leaves out what the kernel fills in."""
     cdef uint64_t key, check
     inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, True, &key, &check)
-    return inflight_take(e.inflight, key, check, True, OUTPUT, r)
+    return inflight_take(e.inflight, key, check, True, OUTPUT, p, r)
 
 
 cdef inline bint remember(EngineState* e, Packet* p) noexcept nogil:
     """Write the in-flight record of an accepted packet that will cross again."""
-    cdef uint64_t key, check
-    cdef InFlight* r
-    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
-    r = inflight_write(e.inflight, key, check)
-    if r == NULL:
-        return drop(p, REASON_INTERNAL)
-    fill_record(r, p)
+    cdef uint32_t writer, batch
+    cdef InFlight r
+    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &r.key, &r.check)
+    fill_record(e, &r, p)
     if p.conn:
         conntrack_hold(e.conntrack, p.conn)
-    return ON
+    if inflight_write(e.inflight, &r, &writer, &batch) or (batch and remember_after(e, &r, writer, batch)):
+        return ON
+    if p.conn:
+        conntrack_release(e.conntrack, p.conn)
+    return drop(p, REASON_INTERNAL)
+
+
+cdef bint remember_after(EngineState* e, const InFlight* r, uint32_t writer, uint32_t batch) noexcept nogil:
+    """Write a record when another thread has sent its packet that looks the same; ours goes behind it then.
+
+    First what we have judged is sent, for that thread may be waiting for us.  One that hangs is not waited for.
+    """
+    cdef uint32_t turns
+    if e.sender.send != NULL:
+        e.sender.send(e.sender.transport, e.at, e.releasable)
+        progress_sent(e.inflight, e.thread)
+        for turns in range(WAIT_TURNS):
+            if inflight_write(e.inflight, r, &writer, &batch):
+                return True
+            if batch == 0:
+                return False
+            give_way()
+    return inflight_write(e.inflight, r, NULL, &batch)
 
 
 cdef void decide(EngineState* e, Packet* p, bint follow) noexcept nogil:
@@ -437,6 +459,7 @@ cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t a
         conntrack_hold(e.conntrack, whole.conn)
     decide(e, whole, whole.family == IPV4)      # only IPv4 is merged by the kernel before INPUT
     whole_goes = leaves_whole(q, whole)
+    e.releasable = e.outbox.n_released          # its fragments are remembered after they have been rewritten, but before they go
     defrag_release(e.defrag, q, whole, e.outbox, at)
     e.stats.verdicts[whole.verdict] += q.n
     e.stats.drops[whole.reason] += q.n
@@ -454,6 +477,7 @@ cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t a
             f.facts.trace = whole.trace
             remember(e, &f.facts)
             f = f.next
+    e.releasable = 0xffffffff
     let_go(e, whole)
 
 
@@ -481,6 +505,7 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     p.reason = REASON_NONE
     p.dirty = 0
     p.release = 0
+    e.at = at
     e.stats.packets += 1
     e.stats.bytes += p.total
     if p.flags & BAD_IP:
@@ -541,6 +566,8 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
     take_up(e)
     e.c.now = now_ns
     e.c.wall = wall_ns
+    if progress_boundary(e.inflight, e.thread, n, False):
+        forget_refused(e, now_ns, False)
     defrag_bury(e.defrag)
     if e.defrag.datagrams:
         defrag_expire(e.defrag, now_ns, e.outbox, 0)
@@ -553,17 +580,28 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
     conntrack_expire(e.conntrack, now_ns, n)         # in step with the traffic: a batch may be one packet
 
 
-cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
-    """The queue sockets were read empty after the last verdict: what is still in flight was refused by the kernel."""
-    cdef EngineState* e = <EngineState*>engine
+cdef void forget_refused(EngineState* e, uint64_t now_ns, bint everything) noexcept nogil:
+    """End the records of packets that the kernel dropped between two hooks, and the unconfirmed entries that only they held."""
+    cdef uint32_t i
     cdef InFlight r
+    if not next_generation(e.inflight, now_ns) and not everything:
+        return
+    for i in range(STRIPES):
+        while inflight_refused(e.inflight, i, everything, &r):
+            e.stats.refused += 1
+            if r.conn:
+                conntrack_release(e.conntrack, r.conn)
+
+
+cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
+    """The queue socket was read empty after the last verdict."""
+    cdef EngineState* e = <EngineState*>engine
     take_up(e)
     defrag_bury(e.defrag)
     defrag_expire(e.defrag, now_ns, e.outbox, 0)
-    while inflight_take_oldest(e.inflight, &r):
-        e.stats.refused += 1
-        if r.conn:
-            conntrack_release(e.conntrack, r.conn)
+    progress_boundary(e.inflight, e.thread, 0, True)
+    if load32(&e.inflight.count):
+        forget_refused(e, now_ns, e.inflight.threads == 1)
     if now_ns - e.expired_at >= EXPIRE_NS:              # not at every wake-up: live, a socket is empty after every packet or two
         e.expired_at = now_ns
         conntrack_expire(e.conntrack, now_ns, EXPIRE_BUDGET)

@@ -7,6 +7,7 @@ it is not the packet's destination), IP id and header checksum to the kernel, wh
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from nfqfw._atomic cimport lock, unlock
 from nfqfw._checksum cimport fold, sum_bytes, sum_pseudo
 from nfqfw._host cimport (ADDR_BROADCAST, ADDR_MULTICAST, HostAddress, HostHeader, address_type, interface_by_index, local_address)
 from nfqfw._outbox cimport Outbox, OutPacket, new_reply
@@ -45,7 +46,8 @@ cdef struct IcmpPeer:
     uint64_t tokens             # ms
 
 
-cdef struct IcmpLimit:          # one per queue thread
+cdef struct IcmpLimit:          # one for all queue threads: the limits are the namespace's
+    uint32_t lock
     int64_t credit
     uint64_t stamp_ms
     IcmpPeer peers[4096]
@@ -114,6 +116,7 @@ cdef inline bint rate_allow(IcmpLimit* limit, Context* c, const Packet* p) noexc
     """Both limits of the namespace; a peer on this host is not limited (its route is the loopback device)."""
     cdef uint64_t now_ms = c.now // 1000000, address = 0, word = 0
     cdef uint32_t timeout
+    cdef bint allowed
     if c.host == NULL:
         return True
     if local_address(c.host, p.family, source(p)) != NULL or (p.family == IPV4 and source(p)[0] == 127):
@@ -129,11 +132,14 @@ cdef inline bint rate_allow(IcmpLimit* limit, Context* c, const Packet* p) noexc
         memcpy(&address, source(p), 8)
         memcpy(&word, source(p) + 8, 8)
         address = (address ^ (word * <uint64_t>0x9E3779B97F4A7C15)) + 1
-    if not global_allow(limit, c, now_ms) or not peer_allow(limit, address, timeout, now_ms):
+    lock(&limit.lock)
+    allowed = global_allow(limit, c, now_ms) and peer_allow(limit, address, timeout, now_ms)
+    if allowed:
+        limit.credit -= random32(c) % 3
+    else:
         limit.limited += 1
-        return False
-    limit.credit -= random32(c) % 3
-    return True
+    unlock(&limit.lock)
+    return allowed
 
 
 cdef inline bint checksum_good(const Packet* p) noexcept nogil:

@@ -18,6 +18,7 @@ HASHLIMIT_BUCKETS = 8_192       # xt_hashlimit: buckets by default, where memory
 CONNLIMIT_ENTRIES = 1 << 19     # connections and addresses one connlimit rule keeps: ours (the flow table, seen from both ends)
 
 # ---- queue ---------------------------------------------------------------------------------------------------------
+QUEUES_MAX = 64                 # queues, one thread each: ours
 QUEUE_LENGTH = 65_535           # packets waiting per queue (NFQA_CFG_QUEUE_MAXLEN)
 RECEIVE_BUFFER_BYTES = 64 << 20 # SO_RCVBUFFORCE of a queue socket
 BATCH_PACKETS = 64              # messages per recvmmsg, verdicts per send
@@ -34,7 +35,7 @@ CAPTURE_RECORD_BYTES = 1 << 20  # longest record of a capture file: ours (tcpdum
 CONNTRACK_MAX = 262_144         # nf_conntrack_max
 CONNTRACK_SLOTS_MAX = 1 << 24   # entries an Arena reserves room for (sparse; never remapped)
 EXPECT_SLOTS = 16_384           # expectations an Arena has room for; nf_conntrack_expect_max can be raised up to it less one: ours
-INFLIGHT_MAX = 131_072          # in-flight records: more packets than two full queues can hold
+INFLIGHT_MAX = 131_072          # in-flight records of one queue, twice what it holds; each further queue adds QUEUE_LENGTH + 1
 
 # ---- fragments -----------------------------------------------------------------------------------------------------
 FRAGMENTS_PER_DATAGRAM = 64

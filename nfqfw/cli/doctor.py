@@ -6,13 +6,14 @@ import sys
 import click
 
 from nfqfw.cli import exits
+from nfqfw.limits import QUEUES_MAX
 
 MARKS = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
 @click.command(short_help="Say whether this host can run nfqfw, and what to fix.")
 @click.option("--queue", type=click.IntRange(0, 65535), default=0, show_default=True, help="Number of the first NFQUEUE to look at.")
-@click.option("--queues", type=click.IntRange(1, 64), default=1, show_default=True, help="How many.")
+@click.option("--queues", type=click.IntRange(1, QUEUES_MAX), default=1, show_default=True, help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON object.")
 def command(queue: int, queues: int, as_json: bool) -> int:
     """Check this host and this network namespace, one line each, with the fix where something is wrong.

@@ -9,6 +9,7 @@ import click
 from nfqfw.cli import exits
 from nfqfw.cli.files import IPV4, IPV6, family_of, read_rules
 from nfqfw.cli.root import require_root
+from nfqfw.limits import QUEUES_MAX
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -17,7 +18,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.argument("rules", type=FILE)
 @click.option("--rules6", type=FILE, help="IPv6 ruleset, if RULES is the IPv4 one.")
 @click.option("--queue", type=click.IntRange(0, 65535), default=0, show_default=True, help="Number of the first NFQUEUE.")
-@click.option("--queues", type=click.IntRange(1, 64), default=1, show_default=True, help="Queues, one thread each.")
+@click.option("--queues", type=click.IntRange(1, QUEUES_MAX), default=1, show_default=True, help="Queues, one thread each.")
 @click.option("--transport", type=click.Choice(["nfnetlink", "netfilterqueue"]), default="nfnetlink", show_default=True,
               help="How packets are read: nfqfw's own, or the NetfilterQueue package (packets up to 3,840 bytes, no GSO).")
 @click.option("--exact", is_flag=True, help="Divert every hook, not only those that the ruleset needs.")

@@ -10,7 +10,7 @@ an entry that ended while it waited in a queue still reads the mark and status t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from nfqfw._atomic cimport add32, fence, load32, lock, store32, unlock
+from nfqfw._atomic cimport add32, fence, load32, lock, or32, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_LABELS, CONN_STAMPED, CONN_TWO, DYING, ORIGINAL,
                           REPLY, TELL_CHOSEN, TELL_DESTROY, TICKS, ConnAcct, ConnAddr6, ConnHot, ConnLabels, Tuple, is_expired, read_tuple, ticks)
 from nfqfw._conntrack cimport (BUCKET_SLOTS, EVENT_DESTROY, EVENT_NEW, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
@@ -154,7 +154,7 @@ cdef inline void kill_locked(Conntrack* t, uint32_t i, uint32_t portid) noexcept
         add32(&t.table.cold[master].use, 0xffffffffU)
     if t.expect.count and t.table.cold[i].helper:
         expect_orphans(t, i)
-    c.status |= DYING
+    or32(&c.status, DYING)
     count(t, S_DELETED)
     entry_free(t, i)
 

@@ -6,7 +6,7 @@ step touches time-out and counters, so a packet that a tracker "ignores" leaves 
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from nfqfw._atomic cimport add64
+from nfqfw._atomic cimport add64, or8, or16, or32
 from nfqfw._checksum cimport fold, sum_bytes, sum_pseudo
 from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, FIXED_TIMEOUT, TELL_ASSURED, TICKS, ConnHot, ticks
 from nfqfw._conntrack cimport S_CSUM_UNCHECKED, T_CHECKSUM, Conntrack
@@ -39,14 +39,14 @@ cdef inline void refresh(Conntrack* t, const Packet* p, uint32_t i, uint32_t dir
 
 cdef inline void tell(Conntrack* t, uint32_t i, uint16_t bits) noexcept nogil:
     """The next event of entry i has these EventBit to tell; it is sent when the packet has passed its last hook."""
-    t.table.hot[i].flags |= CONN_EVENT
-    t.table.cold[i].pending |= bits
+    or8(&t.table.hot[i].flags, CONN_EVENT)
+    or16(&t.table.cold[i].pending, bits)
 
 
 cdef inline void assure(Conntrack* t, uint32_t i) noexcept nogil:
     cdef ConnHot* c = &t.table.hot[i]
     if not c.status & ASSURED:
-        c.status |= ASSURED
+        or32(&c.status, ASSURED)
         tell(t, i, TELL_ASSURED)
 
 

@@ -22,7 +22,6 @@ from nfqfw.errors import NfqfwError
 from nfqfw.plan import attach_plan
 
 CONNECTIONS_SHOWN = 1_000       # in totals and status; `nfqfw conntrack -L` shows all
-HOST_PROBLEM = 4                # exit code: this host, or what was asked of it, cannot do it
 
 
 class LiveEvaluator:
@@ -55,9 +54,6 @@ class LiveEvaluator:
 
         The rules of the `kept` tables (family, name) go on with the state they have (limit, quota); others start afresh.
         """
-        if self.options.queues > 1 and any("nat" in features for features in program.features.values()):
-            # a translated packet may come to another queue at its next hook, whose thread has no in-flight record of it
-            raise NfqfwError("NAT rules need one queue in this build", "start nfqfw with --queues 1", HOST_PROBLEM)
         hooks = attach_plan(program, self.options.exact)
         if self.worker is None and not hooks:
             self.program = program
@@ -86,13 +82,13 @@ class LiveEvaluator:
 
     def start(self, program, loaded, hooks: frozenset[str]) -> None:
         """Open everything and divert; on failure nothing is left and a later command may try again."""
-        from nfqfw._engine import Engine
+        from nfqfw._engine import engines
         from nfqfw.host import Host
         from nfqfw.report.live import Reporter
 
         self.host = Host.live(self.host_changed, self.forget_masquerades)
         try:
-            self.engines = [Engine(self.flows.table, self.host.block, thread=number) for number in range(self.options.queues)]
+            self.engines = engines(self.flows.table, self.host.block, self.options.queues)
             self.reporters = [Reporter(self.interface_name) for _ in self.engines]
             self.announce(program)
             for engine in self.engines:

@@ -10,8 +10,9 @@ Life-cycle.
     stop    diversion off, what waits is judged, table off, threads ended, queues closed
 Without `stop` (a kill) the table stays and the kernel drops what it diverts: fail closed.
 
-Housekeeping.  A thread calls `housekeeping` (expiry, ...) once a second, reads what the kernel dropped before our queues, and
-hands log and trace records to `on_records`.
+Housekeeping.  A thread calls `housekeeping` (expiry, ...) once a second, reads what the kernel dropped before our queues, hands
+log and trace records to `on_records`, and wakes threads that sleep while packets are between two hooks: that the kernel has
+refused one is known only when all threads have found their queues empty again (nfqfw/_inflight.pxd).
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def copy_range(program, largest_mtu: int) -> int:
 class Worker:
     """Queue threads over `engines`, one each, on queues `queue`, `queue` + 1, …
 
-    An engine has door(), load(loaded), set_attached(bits), and may have take_records().  transport: a name of TRANSPORTS.
+    An engine has door(), load(loaded), set_attached(bits), and may have take_records() and in_flight.  transport: a name of TRANSPORTS.
     length: packets that may wait in each queue; the kernel drops more (`queue_dropped`).
     on_records(engine number, list of records) is called from the housekeeping thread, on_warning(text) from the guard's.
     """
@@ -260,6 +261,7 @@ class Worker:
         due = time.monotonic() + HOUSEKEEPING_SECONDS
         while not self._stopping.wait(RECORDS_SECONDS if self._on_records else HOUSEKEEPING_SECONDS):
             self._hand_records()
+            self._wake_sleepers()
             if time.monotonic() >= due:
                 self._ask_kernel()
                 if self._housekeeping:
@@ -267,6 +269,11 @@ class Worker:
                 due = time.monotonic() + HOUSEKEEPING_SECONDS
         self._hand_records()
         self._ask_kernel()
+
+    def _wake_sleepers(self) -> None:
+        if len(self._queues) > 1 and getattr(self.engines[0], "in_flight", 0):
+            for queue in self._queues:
+                queue.wake()
 
     def _ask_kernel(self) -> None:
         """This thread was started in the namespace of `start`, and so reads that namespace's table."""

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
+from nfqfw._atomic cimport or8, or16
 from nfqfw._conn cimport CONN_EVENT, TELL_LABEL, has_label, labels_of
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
@@ -27,7 +28,7 @@ cdef inline bint m_connlabel(Packet* p, const ConnlabelInfo* info, Context* c) n
         return not info.invert
     if info.put:
         or64(&labels_of(c.conns, p.conn).bits[info.label >> 6], <uint64_t>1 << (info.label & 63))
-        c.conns.hot[p.conn].flags |= CONN_EVENT
-        c.conns.cold[p.conn].pending |= TELL_LABEL
+        or8(&c.conns.hot[p.conn].flags, CONN_EVENT)
+        or16(&c.conns.cold[p.conn].pending, TELL_LABEL)
         return not info.invert
     return info.invert != 0

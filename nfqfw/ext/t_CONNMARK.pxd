@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t
 
+from nfqfw._atomic cimport or8, or16
 from nfqfw._conn cimport CONN_EVENT, TELL_MARK, ConnHot
 from nfqfw._packet cimport DIRTY_MARK, Packet
 from nfqfw._program cimport Context
@@ -44,6 +45,6 @@ cdef inline int t_CONNMARK(Packet* p, const ConnmarkInfo* info, Context* c) noex
         mark = (hot.mark & ~info.ctmask) ^ shifted(p.mark & info.nfmask, info)
     if mark != hot.mark:
         hot.mark = mark
-        hot.flags |= CONN_EVENT
-        c.conns.cold[p.conn].pending |= TELL_MARK
+        or8(&hot.flags, CONN_EVENT)
+        or16(&c.conns.cold[p.conn].pending, TELL_MARK)
     return -1

@@ -5,6 +5,7 @@ The label is a number here (ext/t_SECMARK.py gives each context its own); it sta
 
 from libc.stdint cimport uint8_t, uint32_t
 
+from nfqfw._atomic cimport or8, or16
 from nfqfw._conn cimport CONN_EVENT, TELL_SECMARK
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
@@ -33,6 +34,6 @@ cdef inline int t_CONNSECMARK(Packet* p, const ConnsecmarkInfo* info, Context* c
             p.secmark = c.conns.cold[p.conn].secmark
     elif p.secmark and c.conns.cold[p.conn].secmark == 0:
         c.conns.cold[p.conn].secmark = p.secmark
-        c.conns.hot[p.conn].flags |= CONN_EVENT
-        c.conns.cold[p.conn].pending |= TELL_SECMARK
+        or8(&c.conns.hot[p.conn].flags, CONN_EVENT)
+        or16(&c.conns.cold[p.conn].pending, TELL_SECMARK)
     return -1

@@ -46,6 +46,8 @@ cdef struct Loop:
     uint8_t* buffers
     uint32_t stride
     uint32_t n                  # packets gathered
+    uint32_t told               # of these, how many have had their verdict sent in the middle of a batch
+    uint32_t told_released      # the same of the outbox's released packets
     Packet packets[64]
     mmsghdr messages[64]
     iovec iov[64]

@@ -21,7 +21,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
-from nfqfw._outbox cimport EngineDoor, Released
+from nfqfw._outbox cimport EngineDoor, Outbox, Released
 from nfqfw._packet cimport DROP, HELD, REASON_COUNT, REASON_TRUNCATED, TRUNCATED, Packet
 from nfqfw.queue cimport _libc as c
 from nfqfw.queue._messages cimport (CFG_CMD_BIND, CFG_CMD_UNBIND, CFG_F_GSO, CFG_F_UID_GID, MSG_PACKET, NL_HEADER, NLMSG_ERROR,
@@ -165,42 +165,56 @@ cdef void sleep(Loop* q) noexcept nogil:
 
 cdef void send_all(Loop* q, uint32_t n) noexcept nogil:
     """Verdicts of packets[0..n) and of released packets in the engine's order, then our own packets."""
-    cdef uint32_t i, next_released = 0
+    send_part(q, n, 0xffffffff)
+    send_released(q, 0xffffffff, 0xffffffff)
+    flush(&q.verdicts)
+    q.told = q.told_released = 0
+    if q.door.outbox == NULL:
+        return
+    q.door.outbox.n_released = 0
+    if q.door.outbox.n_packets > 0:
+        send_replies(&q.replies, q.door.outbox)
+
+
+cdef void send_now(void* transport, uint32_t n, uint32_t n_released) noexcept nogil:
+    """The same in the middle of a batch, as far as the engine has come (SendFunction)."""
+    cdef Loop* q = <Loop*>transport
+    send_part(q, n, n_released)
+    send_released(q, n, n_released)
+    flush(&q.verdicts)
+    if q.door.outbox.n_packets > 0:
+        send_replies(&q.replies, q.door.outbox)
+
+
+cdef void send_part(Loop* q, uint32_t n, uint32_t n_released) noexcept nogil:
+    """Gather the verdicts of packets up to n that have not been told, each behind the released ones before it."""
     cdef Packet* p
     if q.door.outbox != NULL and q.door.outbox.n_redirected:
         send_originals(&q.originals, q.door.outbox)
-    for i in range(n):
-        if q.door.outbox != NULL and next_released < q.door.outbox.n_released:
-            next_released = send_released(q, next_released, i)
-        p = &q.packets[i]
+    while q.told < n:
+        send_released(q, q.told, n_released)
+        p = &q.packets[q.told]
+        q.told += 1
         if p.verdict == HELD:
             q.held += 1
             continue
         q.reasons[p.reason & (REASON_SLOTS - 1)] += 1
         if not add_verdict(&q.verdicts, p.id, p.verdict, p.dirty, p.mark, p.priority, p.data, p.len, (p.flags & TRUNCATED) != 0):
             q.reasons[<int>REASON_TRUNCATED] += 1
-    if q.door.outbox == NULL:
-        flush(&q.verdicts)
-        return
-    send_released(q, next_released, 0xffffffff)
-    q.door.outbox.n_released = 0
-    flush(&q.verdicts)
-    if q.door.outbox.n_packets > 0:
-        send_replies(&q.replies, q.door.outbox)
 
 
-cdef uint32_t send_released(Loop* q, uint32_t first, uint32_t at) noexcept nogil:
-    """Verdicts of the released packets from `first` on whose turn is `at` or earlier; returns the next one."""
+cdef inline void send_released(Loop* q, uint32_t at, uint32_t most) noexcept nogil:
+    """Gather the verdicts of the released packets whose turn is `at` or earlier, the outbox's first `most` at most."""
+    cdef Outbox* box = q.door.outbox
     cdef Released* r
-    while first < q.door.outbox.n_released and q.door.outbox.released[first].at <= at:
-        r = &q.door.outbox.released[first]
-        first += 1
+    while box != NULL and q.told_released < most and q.told_released < box.n_released and box.released[q.told_released].at <= at:
+        r = &box.released[q.told_released]
+        q.told_released += 1
         q.released += 1
         q.reasons[r.reason & (REASON_SLOTS - 1)] += 1
         if not add_verdict(&q.verdicts, r.id, r.verdict if r.verdict != HELD else <uint8_t>DROP, r.dirty, r.mark, r.priority,
                            r.data, r.len, r.truncated != 0):
             q.reasons[<int>REASON_TRUNCATED] += 1
-    return first
 
 
 # ---- opening and closing ----------------------------------------------------------------------------------------------
@@ -381,6 +395,9 @@ cdef class Queue:
         capsule = engine.door()
         self.loop.door = (<EngineDoor*>PyCapsule_GetPointer(capsule, b"nfqfw.EngineDoor"))[0]
         self.engine = (engine, capsule)
+        if self.loop.door.sender != NULL:
+            self.loop.door.sender.send = send_now
+            self.loop.door.sender.transport = self.loop
 
     def run(self):
         """The loop, in the calling thread, until `stop`.  Takes the GIL only to return."""
@@ -426,6 +443,8 @@ cdef class Queue:
         cdef uint32_t size
         if self.running:
             raise ValueError("queue is running")
+        if self.engine is not None and self.loop.door.sender != NULL:
+            self.loop.door.sender.send = NULL
         if self.loop.fd >= 0:                       # unbind: a forked child may hold a copy of the descriptor
             size = put_bind(message, self.loop.queue, CFG_CMD_UNBIND, 0, 0, 2)
             c.send(self.loop.fd, message, size, 0)

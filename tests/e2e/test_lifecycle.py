@@ -150,13 +150,6 @@ def test_a_second_run_is_refused_and_the_first_goes_on(lab, firewall, tmp_path):
     firewall.stop()
 
 
-def test_nat_on_several_queues_is_refused(lab, tmp_path):
-    (tmp_path / "rules").write_text("*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n")
-    done = nfqfw(lab.firewall, "run", str(tmp_path / "rules"), "--queues", "2")
-    assert done.returncode == 4 and "--queues 1" in done.stderr and "Traceback" not in done.stderr, done
-    assert tables(lab.firewall) == ""
-
-
 def test_sigkill_of_the_demo_leaves_no_process_and_no_namespace():
     demo = subprocess.Popen([sys.executable, "-m", "nfqfw", "demo", "--duration", "30", "--json"], cwd=ROOT, stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)

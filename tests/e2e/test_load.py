@@ -31,6 +31,7 @@ CHANGES = (
 )
 CASES = {                               # kind of firewall, NAT or not
     "nat": ("nfnetlink", True), "nat, exact": ("exact", True), "filter": ("nfnetlink", False), "filter, three queues": ("three queues", False),
+    "nat, three queues": ("three queues", True),
 }
 
 

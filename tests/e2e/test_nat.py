@@ -51,10 +51,9 @@ PLACES = {
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 ONE_WAY = Topology(DEFAULT.hosts, DEFAULT.links, tuple(route for route in DEFAULT.routes if route.host != "server"))
 BULK = bytes(range(256)) * (16 << 10)       # 4 MiB
-NAT_KINDS = tuple(kind for kind in KINDS if kind != "three queues")
 
 
-@pytest.fixture(scope="module", params=NAT_KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def lab(request, tmp_path_factory):
     with Lab(ONE_WAY) as lab, make(request.param, lab.firewall, tmp_path_factory.mktemp("nat")) as firewall:
         for family in (4, 6):               # SNAT to an address that leads to the firewall and is nobody's

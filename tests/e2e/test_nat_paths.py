@@ -56,7 +56,7 @@ COMMIT
 SERVER = "10.0.8.2"
 
 
-@pytest.fixture(scope="module", params=["kernel", "nfnetlink"])
+@pytest.fixture(scope="module", params=["kernel", "nfnetlink", "three queues"])
 def lab(request, tmp_path_factory):
     with Lab(TWO_UPLINKS) as lab, make(request.param, lab.firewall, tmp_path_factory.mktemp("paths")) as firewall:
         lab.firewall.ip("rule add fwmark 2 table 102", "route add default via 10.0.9.2 table 102")

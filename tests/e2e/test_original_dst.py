@@ -28,7 +28,7 @@ SERVER = {4: "10.0.2.2", 6: "fd00:2::2"}
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
-@pytest.fixture(scope="module", params=["kernel", "nfnetlink"])
+@pytest.fixture(scope="module", params=["kernel", "nfnetlink", "three queues"])
 def lab(request, tmp_path_factory):
     with Lab() as lab, make(request.param, lab.firewall, tmp_path_factory.mktemp("dst")) as firewall:
         firewall.load(RULES.format(own=OWN[4]), RULES.format(own=OWN[6]))
