@@ -84,8 +84,9 @@ def targets(found: list[dict]) -> list[list[str]]:
                 rows += [[f"`{document['question']}`", check["what"], figure(check["value"]), target, met(check)] for check in checks]
                 continue
             values, failed = [check["value"] for check in checks], [check for check in checks if not check["ok"]]
-            kind = checks[0]["what"].rsplit(": ", 1)[-1]
-            rows.append([f"`{document['question']}`", f"{kind} ({len(checks)} figures)", f"{figure(min(values))} to {figure(max(values))}", target,
+            kinds = {check["what"].rsplit(": ", 1)[-1] for check in checks}
+            what = f"{kinds.pop()} ({len(checks)} figures)" if len(kinds) == 1 else f"{len(checks)} figures"
+            rows.append([f"`{document['question']}`", what, f"{figure(min(values))} to {figure(max(values))}", target,
                          "met" if not failed else f"**{len(failed)} of {len(checks)} not met**"])
     return rows
 
