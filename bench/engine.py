@@ -5,13 +5,12 @@ ns per packet, the smallest of several runs: what disturbs a run only adds.  Idl
 
 from __future__ import annotations
 
-import argparse
 import struct
 import sys
 import time
 from typing import NamedTuple
 
-from bench.harness import Figure, Machine, report
+from bench.result import Arguments, Axis, Figure, Machine, Plot, report
 from bench.subjects import demo_program
 from bench.wire import checksum, ipv4
 
@@ -109,11 +108,9 @@ class Rig:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=7)
+    parser = Arguments(__doc__, runs=7, quick={"packets": 1 << 14})
     parser.add_argument("--packets", type=int, default=PACKETS, help="of a run")
     parser.add_argument("--case", type=int, choices=range(len(CASES)), help="only this one (for a profiler)")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     figures = {}
     for number, case in enumerate(CASES):
@@ -122,9 +119,11 @@ def main() -> int:
             rig.open(case)
             figures[case.label] = Figure.of([rig.measure(case, options.packets) for _ in range(options.runs)])
     lines = [["", label, f"{figure.low:,.0f}", f"{figure.median:,.0f}"] for label, figure in figures.items()]
+    plot = Plot("engine", "Engine alone, time per packet: smallest of the runs, up to the median", Axis("ns per packet"), Axis(""),
+                {"": [(label, figure.low, figure.low, figure.median) for label, figure in figures.items()]}, "bars")
     return report(f"Engine alone, demo ruleset, {options.runs} runs of {options.packets:,} packets", Machine.this(),
                   ["", "case", "ns per packet, smallest", "median"], lines, [],
-                  {"question": "engine", "cases": {label: figure._asdict() for label, figure in figures.items()}}, options.json)
+                  {"question": "engine", "cases": {label: figure._asdict() for label, figure in figures.items()}}, options.json, [plot])
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ source port each, from a raw socket at full speed; how many per second the serve
 
 from __future__ import annotations
 
-import argparse
 import socket
 import struct
 import sys
 import time
 
-from bench.harness import PORT, Bench, Figure, ratio, report
+from bench.harness import PORT, Bench
 from bench.packets import cpu_per_packet
+from bench.result import Arguments, Axis, Figure, Plot, at_least, at_most, ratio, report, reported
 from bench.subjects import NAT_CLIENT, NAT_SUBJECTS
 from bench.tcp_bulk import gigabits
 
@@ -50,10 +50,10 @@ def connections_per_second(bench: Bench, name: str, count: int) -> tuple[float, 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3, help="of bulk TCP per run")
-    parser.add_argument("--json", action="store_true")
+    parser = Arguments(__doc__, quick={"seconds": 1, "connections": 2_000, "backlog": 2_000})
+    parser.add_argument("--seconds", type=int, default=3, help="of bulk TCP per run")
+    parser.add_argument("--connections", type=int, default=CONNECTIONS, help="new ones of a run")
+    parser.add_argument("--backlog", type=int, default=BACKLOG, help="packets; each waits twice")
     options = parser.parse_args()
     bulk: dict[str, list[float]] = {name: [] for name in NAT_SUBJECTS}
     cost: dict[str, list[float]] = {name: [] for name in NAT_SUBJECTS if name != "nat_kernel"}
@@ -63,22 +63,26 @@ def main() -> int:
         for _ in range(options.runs):
             for name in NAT_SUBJECTS:
                 bulk[name].append(gigabits(bench, name, options.seconds))
-                rate, missing = connections_per_second(bench, name, CONNECTIONS)
+                rate, missing = connections_per_second(bench, name, options.connections)
                 fresh[name].append(rate)
                 lost[name] += missing
                 if name in cost:
-                    cost[name].append(cpu_per_packet(bench, name, True, BACKLOG))
+                    cost[name].append(cpu_per_packet(bench, name, True, options.backlog))
     rows = [[subject.letter, subject.label, Figure.of(bulk[name]).text(), Figure.of(cost[name]).text() if name in cost else "-",
              Figure.of(fresh[name]).text(0), str(lost[name])] for name, subject in NAT_SUBJECTS.items()]
     checks = [
-        ("bulk TCP, nfqfw / bare loop (at least 0.9)", (r := ratio(bulk["nat_nfqfw"], bulk["nat_bare"])), r >= 0.9),
-        ("CPU per packet, nfqfw / bare loop (at most 1.6)", (r := ratio(cost["nat_nfqfw"], cost["nat_bare"])), r <= 1.6),
-        ("new connections per second, nfqfw / kernel (target 0.5)", (r := ratio(fresh["nat_nfqfw"], fresh["nat_kernel"])), r >= 0.5),
-        ("bulk TCP, nfqfw / kernel (reported)", ratio(bulk["nat_nfqfw"], bulk["nat_kernel"]), True),
+        at_least("MASQUERADE, bulk TCP: nfqfw / bare loop that rewrites", ratio(bulk["nat_nfqfw"], bulk["nat_bare"]), 0.9),
+        at_most("MASQUERADE, CPU per packet: nfqfw / bare loop that rewrites", ratio(cost["nat_nfqfw"], cost["nat_bare"]), 1.6),
+        at_least("MASQUERADE, new connections per second: nfqfw / kernel", ratio(fresh["nat_nfqfw"], fresh["nat_kernel"]), 0.5),
+        reported("MASQUERADE, bulk TCP: nfqfw / kernel", ratio(bulk["nat_nfqfw"], bulk["nat_kernel"])),
     ]
+    labels = {name: subject.label for name, subject in NAT_SUBJECTS.items()}
+    plots = [Plot(f"nat_{name}", f"MASQUERADE: {title}", Axis(unit), Axis(""), {"": [Plot.point(labels[each], values[each]) for each in values]}, "bars")
+             for name, title, unit, values in (("bulk", "bulk TCP, one stream", "Gbit/s", bulk), ("cpu", "CPU per small packet", "µs of CPU per packet", cost),
+                                               ("connections", "new connections", "connections per second", fresh))]
     document = {"question": "nat", "runs": options.runs, "bulk_gbit": bulk, "cpu_us": cost, "connections_per_second": fresh, "lost": lost}
     return report(f"MASQUERADE; median (range) of {options.runs} alternated runs", bench.machine,
-                  ["", "subject", "Gbit/s", "CPU µs per packet", "new connections/s", "lost"], rows, checks, document, options.json)
+                  ["", "subject", "Gbit/s", "CPU µs per packet", "new connections/s", "lost"], rows, checks, document, options.json, plots)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ the kernel balances.  The backlog is shared by the queues, not always evenly: th
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 
-from bench.harness import Bench, Figure, ratio, report
-from bench.packets import STRAY, drain, send
+from bench.harness import Bench
+from bench.path import STRAY, drain, send
+from bench.result import Arguments, Axis, Figure, Plot, at_least, ratio, report
 from bench.subjects import SUBJECTS
 
 ADDRESSES = 128
@@ -45,10 +45,8 @@ def drain_seconds(bench: Bench, name: str, queues: int, addresses: list[str], ba
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
+    parser = Arguments(__doc__, quick={"backlog": 4_000})
     parser.add_argument("--backlog", type=int, default=40_000, help="packets")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if (os.cpu_count() or 1) < 2:
         print("one CPU: nothing to compare")
@@ -63,12 +61,14 @@ def main() -> int:
     figures = {row: Figure.of(values) for row, values in rates.items()}
     lines = [[SUBJECTS[name].letter, f"{SUBJECTS[name].label}, {queues} queue{'s'[:queues - 1]}", figures[name, queues].text(0)]
              for name, queues in rows]
-    checks = [(f"{SUBJECTS[name].label}, two queues / one (at least 1.5)", (r := ratio(rates[name, 2], rates[name, 1])), r >= 1.5)
-              for name in NAMES]
+    checks = [at_least(f"{SUBJECTS[name].label}, two queues / one", ratio(rates[name, 2], rates[name, 1]), 1.5) for name in NAMES]
+    plot = Plot("queues", "Draining a backlog of small UDP packets", Axis("packets per second"), Axis(""),
+                {f"{queues} queue{'s'[:queues - 1]}": [Plot.point(SUBJECTS[name].label, rates[name, queues]) for name in NAMES] for queues in (1, 2)},
+                "bars")
     return report(f"Backlog of {options.backlog:,} packets, drained packets per second; median (range) of {options.runs} alternated runs",
                   bench.machine, ["", "subject", "packets per second"], lines, checks,
                   {"question": "queues", "runs": options.runs, "backlog": options.backlog,
-                   "subjects": {f"{name}_{queues}": figures[name, queues]._asdict() for name, queues in rows}}, options.json)
+                   "subjects": {f"{name}_{queues}": figures[name, queues]._asdict() for name, queues in rows}}, options.json, [plot])
 
 
 if __name__ == "__main__":
