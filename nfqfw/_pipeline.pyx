@@ -457,7 +457,7 @@ cdef void decide_datagram(EngineState* e, Packet* whole, Datagram* q, uint32_t a
     cdef bint whole_goes
     if whole.conn:
         conntrack_hold(e.conntrack, whole.conn)
-    decide(e, whole, whole.family == IPV4)      # only IPv4 is merged by the kernel before INPUT
+    decide(e, whole, False)                     # its fragments are remembered: one by one they cross FORWARD, merged INPUT
     whole_goes = leaves_whole(q, whole)
     e.releasable = e.outbox.n_released          # its fragments are remembered after they have been rewritten, but before they go
     defrag_release(e.defrag, q, whole, e.outbox, at)
