@@ -4,7 +4,11 @@
 
 Per table size: ns of lookup + update (state machine, windows, time-out) of a packet of a random flow, one by one and in
 batches of 64 with prefetching (composing the packets is measured apart and taken off); new flows (first packet and confirm);
-resident bytes per flow (arrays and index); ns per entry that the collector looks at; ns to take the table over.
+resident bytes per flow (arrays and index); ns per entry that the collector looks at; ms to take the table over.
+
+One by one, a packet waits for memory twice: for the bucket, and then for the entry that the bucket names (its second line
+comes along).  "floor" is what the memory of this machine alone takes for that, with the same arrays and random numbers and
+nothing done; the difference is ours.  Pages are joined to huge ones first, as the daemon does (`--small-pages`: not).
 Beside it, in the same run: what the kernel's conntrack adds to a new UDP flow on lo under a plain --ctstate rule.
 """
 
@@ -39,13 +43,15 @@ def resident_bytes() -> int:
         return int(re.search(r"^Rss:\s+(\d+)", f.read(), re.M)[1]) * 1024
 
 
-def measure(flows: int, packets: int, repeats: int) -> dict:
+def measure(flows: int, packets: int, repeats: int, huge: bool = True) -> dict:
     before = resident_bytes()
     table = ConntrackTable(flows + flows // 16, max(flows + flows // 8, 4096))
     created = _drill.establish(table, flows, NOW)
     size = resident_bytes() - before
     assert table.count == flows, f"{table.count} of {flows} flows"
     out = {"flows": flows, "new_flow_ns": created / flows, "bytes_per_flow": size / flows}
+    while huge and table.arena.tend():
+        pass
     for name, batched in (("single", False), ("batched", True)):
         runs = []
         for _ in range(repeats):
@@ -53,6 +59,7 @@ def measure(flows: int, packets: int, repeats: int) -> dict:
             runs.append((_drill.touch(table, flows, packets, NOW, batched) - empty) / packets)
         out[name + "_ns"] = statistics.median(runs)
         out[name + "_spread"] = [min(runs), max(runs)]
+        out[name + "_floor_ns"] = statistics.median(_drill.memory_floor(table, flows, packets, batched) for _ in range(repeats))
     out["collector_ns_per_entry"] = _drill.expire_all(table, NOW, flows) / flows
     begin = time.perf_counter()
     other = ConntrackTable.attach(table.arena.fd, flows)
@@ -86,20 +93,28 @@ def main() -> None:
     parser.add_argument("--flows", default="10000,100000,1000000,4000000")
     parser.add_argument("--packets", type=int, default=2_000_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--small-pages", action="store_true", help="leave the pages as they are")
     parser.add_argument("--no-kernel", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rows = [measure(int(n), arguments.packets, arguments.repeats) for n in arguments.flows.split(",")]
+    rows = [measure(int(n), arguments.packets, arguments.repeats, not arguments.small_pages) for n in arguments.flows.split(",")]
     beside = {} if arguments.no_kernel or os.geteuid() else kernel()
     if arguments.json:
         print(json.dumps({"machine": machine(), "tables": rows, "kernel": beside}, indent=1))
         return
     print(machine())
-    print(f"{'flows':>10} {'single ns':>10} {'batched ns':>11} {'spread':>13} {'new flow ns':>12} {'bytes/flow':>11} {'collect ns':>11} {'take over ms':>13}")
+    heads = ("single ns", "floor", "batched ns", "spread", "floor", "new flow ns", "bytes/flow", "collect ns", "take over ms")
+    print(f"{'flows':>10}" + "".join(f" {head:>13}" for head in heads))
     for row in rows:
-        low, high = row["batched_spread"]
-        print(f"{row['flows']:>10,} {row['single_ns']:>10.1f} {row['batched_ns']:>11.1f} {low:>6.0f}-{high:<6.0f} {row['new_flow_ns']:>12.0f} "
-              f"{row['bytes_per_flow']:>11.0f} {row['collector_ns_per_entry']:>11.1f} {row['take_over_ms']:>13.1f}")
+        spread = "{:.0f}-{:.0f}".format(*row["batched_spread"])
+        cells = (f"{row['single_ns']:.1f}", f"{row['single_floor_ns']:.1f}", f"{row['batched_ns']:.1f}", spread, f"{row['batched_floor_ns']:.1f}",
+                 f"{row['new_flow_ns']:.0f}", f"{row['bytes_per_flow']:.0f}", f"{row['collector_ns_per_entry']:.1f}", f"{row['take_over_ms']:.1f}")
+        print(f"{row['flows']:>10,}" + "".join(f" {cell:>13}" for cell in cells))
+    for small, large in ((1_000_000, 4_000_000),):
+        found = {row["flows"]: row for row in rows}
+        if small in found and large in found:
+            print(f"{small:,} -> {large:,} flows: single x {found[large]['single_ns'] / found[small]['single_ns']:.2f}, "
+                  f"batched x {found[large]['batched_ns'] / found[small]['batched_ns']:.2f}")
     if beside:
         print(f"kernel, UDP to a new destination on lo: {beside['without']:.0f} ns without conntrack, {beside['with']:.0f} with: "
               f"{beside['conntrack_ns_per_new_flow']:.0f} ns per new flow")

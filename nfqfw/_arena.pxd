@@ -38,7 +38,9 @@ cdef struct ArenaHeader:        # first page of the memory
 cdef class Arena:
     cdef readonly int fd
     cdef uint8_t* base
+    cdef uint64_t huge[7]       # per Section: blocks of 2 MiB that are huge pages already, or that the kernel would not join
     cdef ArenaHeader* header
     cdef readonly uint64_t size
 
+    cdef bint _join(self, uint32_t section) noexcept
     cdef void view(self, ConnTable* table) noexcept

@@ -23,11 +23,15 @@ cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
     int munmap(void* address, size_t length)
     int madvise(void* address, size_t length, int advice)
-    int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_NORESERVE, MADV_HUGEPAGE
+    int PROT_READ, PROT_WRITE, MAP_SHARED, MAP_PRIVATE, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, PROT_NONE, MADV_HUGEPAGE
     void* MAP_FAILED
 
 
-PAGE = 1 << 21                      # sections start on huge page borders
+cdef enum:
+    MADV_COLLAPSE = 25                  # Linux 6.1
+    HUGE = 1 << 21
+
+PAGE = HUGE                         # sections start on huge page borders
 ELEMENTS = (sizeof(ConnHot), sizeof(ConnWindow), sizeof(ConnCold), sizeof(ConnAddr6), sizeof(ConnAcct), sizeof(ConnLabels),
             sizeof(Expect))
 
@@ -91,8 +95,21 @@ cdef class Arena:
         return arena
 
     def _map(self, size):
-        cdef void* at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, self.fd, 0)
+        """Map the whole file at an address that huge pages can have."""
+        cdef size_t length = size
+        cdef uint8_t* room = <uint8_t*>mmap(NULL, length + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        cdef uint8_t* wanted
+        cdef void* at
+        if room == <uint8_t*>MAP_FAILED:
+            raise ArenaError("cannot map the Arena")
+        wanted = <uint8_t*>((<uint64_t>room + HUGE - 1) & ~<uint64_t>(HUGE - 1))
+        at = mmap(wanted, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, self.fd, 0)
+        if wanted != room:
+            munmap(room, wanted - room)
+        if room + HUGE != wanted:
+            munmap(wanted + length, room + HUGE - wanted)
         if at == MAP_FAILED:
+            munmap(wanted, length)
             raise ArenaError("cannot map the Arena")
         self.base = <uint8_t*>at
         self.header = <ArenaHeader*>at
@@ -110,6 +127,24 @@ cdef class Arena:
                 raise ArenaError("the Arena was laid out by another build")
             if h.count[i] < (h.slots if i != SECTION_EXPECT else 2) or (i == SECTION_EXPECT and h.count[i] > EXPECT_SLOTS):
                 raise ArenaError("the Arena's sections do not hold together")
+
+    def tend(self):
+        """Make huge pages of blocks that are full of flows; True if it made one, and there may be more.
+
+        One block of 2 MiB a call: the kernel copies it, which takes it a millisecond or so.  Small pages cost a lookup among a
+        million flows a page walk per line, and a memfd has huge pages by itself only where the host says so (shmem_enabled).
+        Where the kernel does not join pages nothing happens.
+        """
+        return self._join(SECTION_HOT) or self._join(SECTION_WINDOW)
+
+    cdef bint _join(self, uint32_t section) noexcept:
+        cdef uint64_t block = self.huge[section]
+        if (block + 1) * HUGE > <uint64_t>self.header.high * self.header.element[section]:
+            return False
+        self.huge[section] += 1
+        with nogil:                             # queue threads run on; one that wants this block meanwhile waits for it
+            madvise(self.base + self.header.offset[section] + block * HUGE, HUGE, MADV_COLLAPSE)
+        return True
 
     cdef void view(self, ConnTable* table) noexcept:
         """Fill in where this process sees the arrays."""

@@ -239,11 +239,10 @@ cdef inline int track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direct
 
 
 cdef inline uint8_t class_of(const ConnHot* c, uint32_t direction) noexcept nogil:
-    if direction == REPLY:
-        return CT_ESTABLISHED_REPLY
-    if c.status & SEEN_REPLY:
-        return CT_ESTABLISHED
-    return CT_RELATED if c.status & EXPECTED else CT_NEW
+    """Class of a packet in this direction, from a table of eight: direction, SEEN_REPLY and EXPECTED are chance to the processor."""
+    cdef uint32_t row = direction | (c.status & SEEN_REPLY) | ((c.status & EXPECTED) << 2)
+    return ((CT_NEW | CT_ESTABLISHED_REPLY << 4 | CT_ESTABLISHED << 8 | CT_ESTABLISHED_REPLY << 12
+             | CT_RELATED << 16 | CT_ESTABLISHED_REPLY << 20 | CT_ESTABLISHED << 24 | CT_ESTABLISHED_REPLY << 28) >> (4 * row)) & 15
 
 
 cdef void related(Conntrack* t, Packet* p, Tuple* a, uint32_t now) noexcept nogil:
@@ -335,7 +334,7 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
         return
     p.conn = i
     p.ctinfo = ctinfo
-    if ctinfo == CT_ESTABLISHED_REPLY and not hot.status & SEEN_REPLY:
+    if not hot.status & SEEN_REPLY and ctinfo == CT_ESTABLISHED_REPLY:
         or32(&hot.status, SEEN_REPLY)
         tell(t, i, TELL_REPLY)
     if not hot.status & CONFIRMED:

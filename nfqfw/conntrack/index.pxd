@@ -15,7 +15,7 @@ from libc.stdlib cimport free, malloc
 from nfqfw._atomic cimport load16, load32, lock, lowest, match10, prefetch, store16, store32, unlock
 from nfqfw._conn cimport CONFIRMED, CONN_HIDDEN, ConnHot, Tuple, is_expired
 from nfqfw._conntrack cimport BUCKET_SLOTS, CHAIN_BUCKETS, LOCKS, Bucket, Conntrack, Index
-from nfqfw.conntrack.tuple cimport PROTO_TCP, entry_has
+from nfqfw.conntrack.tuple cimport PROTO_TCP, directions
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
@@ -123,12 +123,11 @@ cdef inline void index_remove(Index* x, uint64_t hash, uint32_t i) noexcept nogi
         b = next_bucket(x, b)
 
 
-cdef inline bint eligible(const ConnHot* c, uint32_t d, uint32_t which) noexcept nogil:
-    if c.status & CONFIRMED:
-        if c.flags & CONN_HIDDEN and d == 0:
-            return False                        # lost a clash: known by its reply only
-        return (which >> d) & 1
-    return (which >> (d + 2)) & 1
+cdef inline uint32_t eligible(const ConnHot* c, uint32_t which) noexcept nogil:
+    """Directions (bits) by which a lookup of this kind may find the entry."""
+    if not c.status & CONFIRMED:
+        return which >> 2
+    return which & (FIND_REPLY if c.flags & CONN_HIDDEN else FIND_BOTH)     # hidden: lost a clash, known by its reply only
 
 
 cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uint32_t now, uint32_t which, uint32_t ignored,
@@ -141,7 +140,7 @@ cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uin
     cdef const Bucket* b = bucket_of(x, hash)
     cdef const ConnHot* c
     cdef uint16_t tag = tag_of(hash)
-    cdef uint32_t k, i, d, mask
+    cdef uint32_t k, i, found, mask
     while b != NULL:
         mask = match10(b.tag, tag)
         while mask:
@@ -153,14 +152,14 @@ cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uin
             c = &t.table.hot[i]
             if a.proto == PROTO_TCP:
                 prefetch(&t.table.window[i])    # the tracker wants it next: both lines come at once
-            for d in range(2):
-                if not entry_has(&t.table, i, d, a, hash) or c.commit == 0 or not eligible(c, d, which):
-                    continue
-                if is_expired(c, now):
-                    if stale != NULL:
-                        stale[0] = i
-                    break
-                direction[0] = d
-                return i
+            found = directions(&t.table, i, a, hash) & eligible(c, which)
+            if found == 0 or c.commit == 0:
+                continue
+            if is_expired(c, now):
+                if stale != NULL:
+                    stale[0] = i
+                continue
+            direction[0] = 1 - (found & 1)
+            return i
         b = next_bucket(x, b)
     return 0

@@ -214,7 +214,7 @@ cdef inline int forgive(const Conntrack* t, const TcpSide* own, int fit) noexcep
 cdef inline void learn(ConnWindow* w, TcpSide* own, TcpSide* peer, const Segment* s, uint32_t direction) noexcept nogil:
     """A segment passed every test: what it says about both sides."""
     cdef uint32_t window = s.window if s.flags & BIT_SYN else s.window << own.scale
-    cdef uint32_t reach = window + (s.sack - s.ack)
+    cdef uint32_t reach = window + (s.sack - s.ack), again
     if own.maxwin < reach:
         own.maxwin = reach
     if after(s.end, own.end):
@@ -233,17 +233,14 @@ cdef inline void learn(ConnWindow* w, TcpSide* own, TcpSide* peer, const Segment
         peer.flags &= ~<uint32_t>SIDE_UNACKED
     if s.kind != KIND_ACK:
         return
-    if (w.last_dir == direction and w.last_seq == s.seq and w.last_ack == s.ack and w.last_end == s.end
-            and w.last_win == s.window):
-        if w.retrans < 255:
-            w.retrans += 1
-        return
+    # no branch: whether the last packet came from the same side is chance
+    again = ((w.last_dir ^ direction) | (w.last_seq ^ s.seq) | (w.last_ack ^ s.ack) | (w.last_end ^ s.end) | (w.last_win ^ s.window)) == 0
+    w.retrans = <uint8_t>((w.retrans + (w.retrans < 255)) * again)
     w.last_dir = <uint8_t>direction
     w.last_seq = s.seq
     w.last_ack = s.ack
     w.last_end = s.end
     w.last_win = <uint16_t>s.window
-    w.retrans = 0
 
 
 cdef inline int in_window(const Conntrack* t, ConnWindow* w, uint8_t state, Segment* s, uint32_t direction) noexcept nogil:

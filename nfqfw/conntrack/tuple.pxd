@@ -104,7 +104,7 @@ cdef inline bint same_but_zone(const Tuple* a, const Tuple* b) noexcept nogil:
 cdef inline uint64_t hash_tuple(const uint64_t* key, const Tuple* a) noexcept nogil:
     """Keyed hash of the canonical form; never 0."""
     cdef uint64_t words[5]
-    cdef uint64_t low, high, swap
+    cdef uint64_t low, high
     cdef uint32_t address
     cdef uint32_t first = a.sport, second = a.dport, pair = 0
     cdef uint8_t answer, kind
@@ -119,12 +119,8 @@ cdef inline uint64_t hash_tuple(const uint64_t* key, const Tuple* a) noexcept no
         low = (<uint64_t>address << 16) | first
         memcpy(&address, a.dst, 4)
         high = (<uint64_t>address << 16) | second
-        if low > high:
-            swap = low
-            low = high
-            high = swap
-        words[0] = low | (<uint64_t>a.proto << 48) | (<uint64_t>pair << 56)
-        words[1] = high | (<uint64_t>a.zone << 48)
+        words[0] = (low if low < high else high) | (<uint64_t>a.proto << 48) | (<uint64_t>pair << 56)
+        words[1] = (high if low < high else low) | (<uint64_t>a.zone << 48)
         low = sip13(key, words, 2)
         return low if low else 1
     order = memcmp(a.src, a.dst, 16)
@@ -158,6 +154,24 @@ cdef inline bint entry_has(const ConnTable* table, uint32_t i, uint32_t d, const
     if c.src4[d] != <uint32_t>hash or c.dst4[d] != <uint32_t>(hash >> 32):
         return False
     return memcmp(table.addr6[i].src[d], a.src, 16) == 0 and memcmp(table.addr6[i].dst[d], a.dst, 16) == 0
+
+
+cdef inline uint32_t unlike4(const ConnHot* c, uint32_t d, const Tuple* a, uint32_t src, uint32_t dst) noexcept nogil:
+    """0 if IPv4 tuple `a` (its addresses as words) is the one of entry c in direction d.  Without a branch: which direction a
+    packet has is chance, and a wrong guess of the processor costs more than all of this.
+    """
+    return ((c.src4[d] ^ src) | (c.dst4[d] ^ dst) | (c.sport[d] ^ a.sport) | (c.dport[d] ^ a.dport) | (c.zone[d] ^ a.zone)
+            | (c.proto ^ a.proto) | (c.family ^ a.family))
+
+
+cdef inline uint32_t directions(const ConnTable* table, uint32_t i, const Tuple* a, uint64_t hash) noexcept nogil:
+    """In which directions `a` is the tuple of entry i: bit 0 original, bit 1 reply."""
+    cdef uint32_t src, dst
+    if a.family != IPV4:
+        return <uint32_t>entry_has(table, i, 0, a, hash) | <uint32_t>entry_has(table, i, 1, a, hash) << 1
+    memcpy(&src, a.src, 4)
+    memcpy(&dst, a.dst, 4)
+    return <uint32_t>(unlike4(&table.hot[i], 0, a, src, dst) == 0) | <uint32_t>(unlike4(&table.hot[i], 1, a, src, dst) == 0) << 1
 
 
 cdef inline void write_tuple(ConnTable* table, uint32_t i, uint32_t d, const Tuple* a, uint64_t hash) noexcept nogil:

@@ -29,6 +29,18 @@ def query(port=5000, back=False, **more) -> bytes:
     return udp(SERVER, 53, CLIENT, port, **more) if back else udp(CLIENT, port, SERVER, 53, **more)
 
 
+def test_huge_pages_change_nothing():
+    """Blocks full of flows are joined, one a call, and every flow is still what it was, here and for who takes over."""
+    table = ConntrackTable(80_000, 1 << 17)
+    _drill.establish(table, 70_000, 10**12)
+    joined = 0
+    while table.arena.tend():
+        joined += 1
+    assert joined == 2 * (70_000 // 32_768)             # two arrays, 32,768 entries of 64 bytes to a block
+    assert _drill.classes(table, 70_000, 10**12) == 70_000
+    assert _drill.classes(ConntrackTable.attach(table.arena.fd, 80_000), 70_000, 10**12) == 70_000
+
+
 def test_entry_is_invisible_until_confirmed_but_later_packets_of_the_flow_share_it():
     table = make()
     first = table.process(query(), NOW, confirm=False)
