@@ -28,4 +28,7 @@ def test_flow(twins, case):
     theirs, mine = (t.run(case, states=True) for t in twins)
     assert disappointments(case, theirs) == [], "kernel"
     assert disappointments(case, mine) == [], "nfqfw"
+    if any(step.command for step in case.steps):        # programs take time that our clock does not know; the commands show time-outs
+        for outcome in (theirs, mine):
+            outcome.connections = [c._replace(timeout=0) for c in outcome.connections]
     assert differences(theirs, mine) == []
