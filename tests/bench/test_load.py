@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench import load, memory, rulesets
+from bench import classify, load, memory, rulesets
+from bench.subjects import program_of
 
 
 def test_the_steps_of_loading_add_up():
@@ -28,3 +29,9 @@ def test_memory_is_that_of_the_ruleset_and_of_the_flows():
     assert held["rules"] == 3000 and held["program"] < held["resident"] < 100 * held["program"]
     known = memory.apart("flows", 20_000)
     assert known["flows"] == 20_000 and 64 < known["resident"] / 20_000 < 2000
+
+
+def test_classification_is_timed_for_every_kind_of_header_and_makes_no_connection():
+    spent = classify.measure(rulesets.classbench("fw", 40), 256, 2)
+    assert spent.keys() == set(classify.KINDS) and all(len(runs) == 2 and min(runs) > 5 for runs in spent.values())
+    assert "conntrack" not in program_of(rulesets.classbench("fw", 40).text()).features[2]
