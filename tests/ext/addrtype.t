@@ -25,3 +25,5 @@
 @ filter FORWARD 46
 -m addrtype --src-type LOCAL --limit-iface-out ; = ; OK
 -m addrtype --dst-type LOCAL --limit-iface-in ; = ; OK
+@ raw PREROUTING 46
+-m addrtype --src-type UNICAST ; = ; OK

@@ -19,3 +19,5 @@
 -m ah ! --ahspi 4:5 ! --ahlen 8 ; = ; OK
 -m ah ; = ; OK
 -m ah --ahlen x ; ah: bad value for option "--ahlen", or out of range (0-4294967295). ; FAIL
+@ filter FORWARD 6
+-m ah --ahspi 0: --ahres ; -m ah --ahres ; OK

@@ -49,3 +49,16 @@
 -m conntrack ! --ctreplsrc ::1 ; = ; OK
 -m conntrack --ctrepldst ::1 ; = ; OK
 -m conntrack ! --ctrepldst ::1 ; = ; OK
+@ mangle PREROUTING 4
+-m conntrack --ctorigsrc 10.1.0.10/32 ; -m conntrack --ctorigsrc 10.1.0.10 ; OK
+-m conntrack --ctorigdst 10.2.0.10 --ctdir REPLY ; = ; OK
+-m conntrack --ctreplsrc 10.2.0.0/24 ; = ; OK
+-m conntrack --ctrepldst 10.1.0.10 ! --ctstatus SEEN_REPLY ; -m conntrack --ctrepldst 10.1.0.10 ! --ctstatus SEEN_REPLY ; OK
+@ mangle PREROUTING 6
+-m conntrack --ctorigsrc 2001:db8:a::10 ; = ; OK
+-m conntrack --ctorigdst 2001:db8:b::10 --ctdir REPLY ; = ; OK
+-m conntrack --ctreplsrc 2001:db8:b::/64 ; = ; OK
+-m conntrack --ctrepldst 2001:db8:a::10 ! --ctstatus SEEN_REPLY ; -m conntrack --ctrepldst 2001:db8:a::10 ! --ctstatus SEEN_REPLY ; OK
+@ mangle PREROUTING 46
+-m conntrack --ctexpire 20:40 ; = ; OK
+-m conntrack --ctreplsrcport 9 --ctrepldstport 2000 ; = ; OK

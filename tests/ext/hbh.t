@@ -7,3 +7,5 @@
 -m hbh --hbh-len 42 --hbh-opts 1:2,2:3 ; = ; OK
 @ filter FORWARD 6
 -m hbh --hbh-opts 256: ; PAD0 has not got length ; FAIL
+@ filter FORWARD 6
+-m hbh --hbh-opts 1:4 ; = ; OK

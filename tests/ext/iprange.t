@@ -20,3 +20,7 @@
 @ filter INPUT 6
 -m iprange ! --dst-range ::1-::2 ; = ; OK
 -m iprange ! --src-range ::1-::2 --dst-range ::3 ; -m iprange ! --src-range ::1-::2 --dst-range ::3-::3 ; OK
+@ filter FORWARD 4
+-m iprange --src-range 10.1.0.10-10.1.0.11 ; = ; OK
+@ filter FORWARD 6
+-m iprange --src-range 2001:db8:a::10-2001:db8:a::11 ; = ; OK

@@ -2,6 +2,7 @@
 -m owner --uid-owner root ; -m owner --uid-owner 0 ; OK
 -m owner --uid-owner 0-10 --gid-owner 5 ; = ; OK
 -m owner ! --uid-owner 0 ; = ; OK
+-m owner --gid-owner 0 ; = ; OK
 -m owner --uid-owner 0-10 ! --gid-owner 0-5 ; = ; OK
 -m owner --socket-exists ; = ; OK
 -m owner ! --socket-exists --gid-owner 0 ; = ; OK

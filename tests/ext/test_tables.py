@@ -1,4 +1,4 @@
-"""The kernel's counters for matches that remember: recent, hashlimit, connlimit, packet by packet and with time between them.
+"""The kernel's counters for matches that remember: recent, limit, hashlimit, connlimit, packet by packet and with time between them.
 
 These matches go by jiffies, and when a packet meets its rules is up to the machine.  So the kernel is asked: a rule of `recent` in
 front of all others stamps every packet of the case, and our engine is given the packets in those very jiffies.  What both count
@@ -201,6 +201,20 @@ def test_recent_hop_count_of_own_packets(kernel):
     case = Case(IPV4, rules, steps)
     for chain in (("mangle", "OUTPUT"), ("mangle", "POSTROUTING")):
         compare(kernel, case, chain)
+
+
+# ---- limit -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_limit(kernel, family):
+    """One bucket per rule: the burst, then a packet for each quarter of a second; by default five at once and three an hour."""
+    steps = [udp() for _ in range(6)] + [udp(0.3), udp(), udp(0.6), udp(), udp(), udp(1.5), udp(), udp(), udp(), udp()]
+
+    def met(jiffies: list[int]) -> tuple[int, ...]:
+        return within_buckets(["all"] * len(steps), jiffies, rate=4, burst=3), 5, len(steps)
+
+    compare(kernel, Case(family, raw("-m limit --limit 4/sec --limit-burst 3", "-m limit", "-m limit --limit 10000/sec --limit-burst 10000"), steps),
+            ("raw", "PREROUTING"), met)
 
 
 # ---- hashlimit -------------------------------------------------------------------------------------------------------
