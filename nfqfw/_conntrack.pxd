@@ -178,6 +178,7 @@ cdef struct Conntrack:
     Ring events
     uint32_t nat_lock           # one thread at a time chooses a mapping, and makes it known
     void* nat                   # NatIndex of _nat.pyx: one block of memory, made on first use, freed with the table
+    uint64_t path_numbers       # given to queue threads so far
     uint64_t stat[20]
     uint32_t tunable[48]
     uint8_t tcp_next[120]       # [direction][kind][state], from conntrack/tcp.py
@@ -191,6 +192,8 @@ cdef struct Conntrack:
 
 cdef bint packet_tuple(const Packet* p, Tuple* out) noexcept nogil
 cdef bint invert_tuple(const Tuple* tuple, Tuple* out) noexcept nogil
+cdef uint64_t conntrack_path_numbers(Conntrack* t, uint32_t n) noexcept nogil
+cdef void conntrack_remember(Conntrack* t, uint32_t conn, uint32_t life, uint32_t direction, uint32_t path) noexcept nogil
 cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil
 cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil
 cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noexcept nogil

@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from nfqfw._arena cimport Arena
-from nfqfw._atomic cimport add32, and8, fence, load32, lock, lowest, match10, or8, or32, prefetch, store32, unlock
+from nfqfw._atomic cimport add32, add64, and8, fence, load32, lock, lowest, match10, or8, or32, prefetch, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_STAMPED, CONN_TWO, DYING, EXPECTED,
                           EXPECT_INACTIVE, EXPECT_PERMANENT, FIXED_TIMEOUT, HELPER, ORIGINAL, REPLY, SEEN_REPLY, TELL_ASSURED, TELL_CHOSEN,
                           TELL_HELPER, TELL_LABEL, TELL_MARK, TELL_NEW, TELL_PROTOINFO, TELL_RELATED, TELL_REPLY, TICKS, ConnCold, ConnHot,
@@ -333,6 +333,7 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
         count(t, S_INVALID)
         return
     p.conn = i
+    p.life = hot.id
     p.ctinfo = ctinfo
     if not hot.status & SEEN_REPLY and ctinfo == CT_ESTABLISHED_REPLY:
         or32(&hot.status, SEEN_REPLY)
@@ -345,6 +346,20 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
         account(t, p, i, direction)
         kill_locked(t, i, 0)
     unlock(conn_lock(t, i))
+
+
+cdef uint64_t conntrack_path_numbers(Conntrack* t, uint32_t n) noexcept nogil:
+    """The first of n numbers of paths (_paths.pxd) that were never given before; beyond 32 bits when none are left."""
+    return add64(&t.path_numbers, n) - n + 1
+
+
+cdef void conntrack_remember(Conntrack* t, uint32_t conn, uint32_t life, uint32_t direction, uint32_t path) noexcept nogil:
+    """Write a path's number to a direction of a connection, if it is still the same one."""
+    cdef ConnHot* hot = &t.table.hot[conn]
+    lock(conn_lock(t, conn))
+    if hot.commit and hot.id == life:
+        store32(&hot.cache[direction], path)
+    unlock(conn_lock(t, conn))
 
 
 cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil:
@@ -669,6 +684,7 @@ cdef void rebuild(Conntrack* t) noexcept nogil:
                     t.table.window[i].side[0].flags |= SIDE_LIBERAL
                     t.table.window[i].side[1].flags |= SIDE_LIBERAL
                     t.table.window[i].guard += 1
+                c.cache[0] = c.cache[1] = 0             # paths of the process that is gone
                 number[n] = i
                 hash[n] = entry_hash(t, i, ORIGINAL)
                 prefetch(bucket_of(t.index, hash[n]))

@@ -12,11 +12,14 @@ from nfqfw._inflight cimport INFLIGHT_THREADS, InFlightTable, inflight_count, in
 from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox
 from nfqfw._packet cimport ACCEPT, DIRTY_PAYLOAD, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID, Packet
+from nfqfw._paths cimport PATHS, PathTable
 from nfqfw._pipeline cimport EngineState, ProgramView, Stats, engine_batch, engine_idle
 from nfqfw._program cimport Counter, ProgramHeader
 from nfqfw._reject cimport IcmpLimit
 from nfqfw._registry cimport NamedHandle
 from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
+
+import os
 
 from nfqfw._registry import NamedTables
 from nfqfw.limits import QUEUE_LENGTH
@@ -27,6 +30,8 @@ cdef extern from *:
     """
     #include <time.h>
     #define nfqfw_store(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
+    static unsigned long long nfqfw_serials;
+    static unsigned long long nfqfw_next_serial(void) { return __atomic_add_fetch(&nfqfw_serials, 1, __ATOMIC_RELAXED); }
     static unsigned long long nfqfw_monotonic_ns(void) {
         struct timespec t;
         clock_gettime(CLOCK_MONOTONIC, &t);
@@ -36,6 +41,8 @@ cdef extern from *:
     uint64_t monotonic_ns "nfqfw_monotonic_ns"() nogil
     void store_view "nfqfw_store"(ProgramView** at, ProgramView* view) nogil
     void store_host "nfqfw_store"(const void** at, const void* host) nogil
+    void store_serial "nfqfw_store"(uint64_t* at, uint64_t serial) nogil
+    uint64_t next_serial "nfqfw_next_serial"() nogil
 
 cdef enum:
     ROOM = 64                   # bytes a target may add to a packet
@@ -96,6 +103,7 @@ cdef class LoadedProgram:
         """named: the NamedTables that outlive this Program; None = its tables are its own."""
         cdef const ProgramHeader* header
         cdef int i
+        cdef uint64_t serial = next_serial()
         self.program = program
         self.block = program.block
         self.threads = threads
@@ -116,6 +124,7 @@ cdef class LoadedProgram:
             self.views[i].program = header
             self.views[i].state = self.state
             self.views[i].named = self.named
+            self.views[i].serial = serial
             self.views[i].counters = self.counters + i * header.n_counters
             self.views[i].stack = <uint32_t*>calloc(2 * header.stack_depth + 2, sizeof(uint32_t))
             if self.views[i].stack == NULL:
@@ -196,10 +205,13 @@ cdef class Engine:
 
     table: the ConntrackTable (shared by the threads).  host: a Host block (host.py), or None.  thread: its number, which
     counters it writes.  ring_bytes: room for log and trace records.  shared: what it has in common with the engines of the
-    other threads; None: it is alone.
+    other threads; None: it is alone.  flow_cache: whether known flows remember what they met
+    (_paths.pxd); None = unless the environment says NFQFW_FLOW_CACHE=0.  It changes nothing but time.  seed: of its random
+    numbers, for tests; 0 = another for each.
     """
 
-    def __cinit__(self, table, host=None, int thread=0, uint32_t attached=0x1f, size_t ring_bytes=1 << 22, Shared shared=None):
+    def __cinit__(self, table, host=None, int thread=0, uint32_t attached=0x1f, size_t ring_bytes=1 << 22, Shared shared=None, flow_cache=None,
+                  uint64_t seed=0):
         cdef EngineState* e = <EngineState*>calloc(1, sizeof(EngineState))
         self.state = e
         if e == NULL:
@@ -209,7 +221,7 @@ cdef class Engine:
         self.table = table
         e.conntrack = (<ConntrackTable>table).handle
         e.c.conns = &e.conntrack.table
-        e.c.random = <uint64_t>0x9E3779B97F4A7C15 ^ <uint64_t><size_t>e
+        e.c.random = seed if seed else <uint64_t>0x9E3779B97F4A7C15 ^ <uint64_t><size_t>e
         self.shared = shared or Shared()
         e.inflight = self.shared.inflight
         e.icmp = self.shared.icmp
@@ -226,6 +238,11 @@ cdef class Engine:
         if e.defrag == NULL:
             raise MemoryError
         e.c.ring = e.ring
+        e.paths = <PathTable*>calloc(1, sizeof(PathTable))
+        if e.paths == NULL:
+            raise MemoryError
+        if os.environ.get("NFQFW_FLOW_CACHE") != "0" if flow_cache is None else flow_cache:
+            e.paths.room = PATHS
         e.attached = e.next_attached = attached
         if host is not None:
             self.set_host(host)
@@ -241,6 +258,7 @@ cdef class Engine:
             if self.state.defrag != NULL:
                 defrag_free(self.state.defrag)
             free(self.state.outbox)
+            free(self.state.paths)
             if self.state.ring != NULL:
                 ring_free(self.state.ring)
                 free(self.state.ring)
@@ -262,6 +280,7 @@ cdef class Engine:
         cdef bytes kept = bytes(block)
         self.hosts = [*self.hosts[-HOSTS_KEPT:], kept]
         store_host(&self.state.next_host, <const void*><const char*>kept)
+        store_serial(&self.state.host_serial, self.state.host_serial + 1)      # after the block: who sees it sees that too
 
     def set_attached(self, uint32_t hooks):
         """Which hooks are queued to us (bit 1 << Hook): decides what a crossing runs.  Taken up at the next batch boundary."""
@@ -370,6 +389,7 @@ cdef class Engine:
             "fragments": {"held": self.state.defrag.held, "datagrams": self.state.defrag.datagrams,
                           "bytes": self.state.defrag.bytes, "reassembled": self.state.defrag.reassembled,
                           "failed": self.state.defrag.failed, "timed_out": self.state.defrag.timed_out},
+            "from_memory": self.state.paths.hits, "paths": self.state.paths.used,
             "reject_outbox_full": self.state.outbox.full, "records_dropped": self.state.ring.dropped,
         }
 

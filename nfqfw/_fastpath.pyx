@@ -14,6 +14,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from nfqfw._classify cimport NO_RULE, Cursors, IndexHeader, index_next, index_open, indexable
 from nfqfw._ops cimport *
 from nfqfw._packet cimport ACCEPT, DROP, QUEUE, Packet
+from nfqfw._paths cimport READS_PACKET, tape_op
 from nfqfw._program cimport (NO_CHAIN, TARGET_ACCEPT, TARGET_DROP, TARGET_EXT, TARGET_GOTO, TARGET_JUMP, TARGET_NONE,
                              TARGET_QUEUE, TARGET_RETURN, ChainRow, Context, RuleRow, TestRow, chain_rows, rule_rows, test_rows)
 from nfqfw._record cimport trace
@@ -37,6 +38,8 @@ cdef struct Walk:               # where in the ruleset a packet is
 cdef inline void count(Context* c, uint32_t counter, const Packet* p) noexcept nogil:
     c.counters[counter].packets += 1
     c.counters[counter].bytes += p.total
+    if c.tape != NULL:
+        tape_op(c.tape, counter)
 
 
 cdef inline void go_to(Context* c, const Packet* p, Walk* w, uint32_t chain) noexcept nogil:
@@ -60,6 +63,8 @@ cdef inline bint matches(Context* c, Packet* p, const Walk* w, const RuleRow* ru
     cdef const TestRow* tests = test_rows(c.program) + rule.first_test
     cdef uint32_t i
     for i in range(rule.n_tests):
+        if c.tape != NULL:
+            c.tape.reads |= tests[i].flags
         if not holds(c, p, &tests[i]):
             if p.trace:
                 trace(c, p, TRACE_MISS, w.chain, w.at, NO_TEST if c.hotdrop else rule.first_test + i, c.hotdrop)
@@ -106,10 +111,15 @@ cdef inline uint32_t policy(Context* c, Packet* p, const Walk* w) noexcept nogil
 
 cdef inline uint32_t aim(Context* c, Packet* p, const Walk* w, const RuleRow* rule) noexcept nogil:
     """Carry out a target that is no chain: CONTINUE, a Verdict or an Outcome."""
-    cdef uint32_t outcome
+    cdef uint32_t outcome, connmark = 0
+    if c.tape != NULL:
+        c.tape.reads |= rule.flags
+        connmark = c.conns.hot[p.conn].mark
     if rule.target >= TARGET_EXT:
         c.rule = w.at
         outcome = act(c, p, rule.target - TARGET_EXT, rule.target_arg)
+        if c.tape != NULL and c.conns.hot[p.conn].mark != connmark:
+            c.tape.reads |= READS_PACKET    # a change is an event, even where a later rule takes it back
         if outcome == CONTINUE:
             return CONTINUE
     else:

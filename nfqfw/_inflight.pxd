@@ -47,6 +47,7 @@ cdef struct InFlight:           # 64 bytes
     uint64_t key
     uint64_t check              # second half of the key
     uint32_t conn               # a reference is held on an unconfirmed one
+    uint32_t life               # Packet.life
     uint32_t secmark
     uint32_t serial
     uint8_t ctinfo

@@ -34,6 +34,7 @@ cdef enum:
     JUMP = 5
     GOTO = 6
     EXTENSION = 16
+    READS_FLOW = 0              # ext/lowering.py
 
 cdef:
     uint16_t SRC4 = OPCODES["src4"]
@@ -61,7 +62,7 @@ cdef struct Interned:           # place of an info in the data section; size 0 =
 
 cdef struct LoweredTest:
     uint16_t op
-    uint16_t flags
+    uint16_t flags              # Reads
     uint32_t size               # of info
     uint32_t info               # offset in Lowered.infos
 
@@ -83,6 +84,7 @@ cdef class Lowered:
     cdef uint32_t features      # enum Feature
     cdef readonly tuple reasons # why this build cannot evaluate it
     cdef uint16_t code          # of an action: RuleTarget
+    cdef uint16_t reads         # of an action: Reads
 
     def __cinit__(self, use, Rule rule, bint is_target):
         self.protocol = rule.protocol
@@ -101,7 +103,7 @@ cdef class Lowered:
             self.reasons = (f"not evaluated yet: {action.op}",)
             return
         self.code = EXTENSION + <uint16_t>ACTION_CODES[action.op]
-        self.infos = action.info
+        self.infos, self.reads = action.info, action.reads
         self.features = feature_bits(action.features)
 
     cdef take_tests(self, list tests):
@@ -118,7 +120,7 @@ cdef class Lowered:
             raise MemoryError
         for test in tests:
             row = &self.rows[self.n]
-            row.op, row.flags, row.info, row.size = OPCODES[test.op], bool(test.invariant), at, len(test.info)
+            row.op, row.flags, row.info, row.size = OPCODES[test.op], test.reads, at, len(test.info)
             at += row.size
             if test.features:
                 self.features |= feature_bits(test.features)
@@ -203,7 +205,6 @@ cdef class Layout:
     cdef readonly list states   # (rule row, offset, bytes) of every state
     cdef readonly list errors
     cdef uint32_t features      # of the chain at hand
-    cdef bint invariant         # every test of the rule at hand is
     cdef readonly uint32_t n_rules
     cdef readonly uint32_t n_tests
 
@@ -253,9 +254,9 @@ cdef class Layout:
         cdef Lowered part
         cdef uint32_t first = self.n_tests, number = 0, argument = 0
         cdef uint16_t code = 0
+        cdef uint32_t reads = 0
         cdef list fields = NO_FIELDS if boxes is None or not rule.matches else []
         cdef object target = rule.target
-        self.invariant = True
         self.own_part(rule)
         for use in rule.matches:
             number += 1
@@ -281,13 +282,14 @@ cdef class Layout:
             else:
                 code, argument = part.code, self.intern(<const uint8_t*><const char*>part.infos, len(part.infos))
                 self.features |= part.features
+                reads = part.reads
         if boxes is not None and not self.errors:
             boxes.add(rule, fields)
         reserve(&self.rows, sizeof(RuleRow))
         row = <RuleRow*>(self.rows.at + self.rows.used)
         self.rows.used += sizeof(RuleRow)
         row.first_test, row.n_tests, row.target, row.target_arg = first, self.n_tests - first, code, argument
-        row.counter, row.flags, row.position = self.n_rules, self.invariant, position
+        row.counter, row.flags, row.position = self.n_rules, reads, position
         self.n_rules += 1
         return 0
 
@@ -311,10 +313,10 @@ cdef class Layout:
         memset(info, 0, 4)
         if rule.protocol:
             info[0], info[1] = rule.protocol, (inverted & INV_PROTO) != 0
-            self.put_test(PROTO, True, self.intern(info, 4), NONE, 0)
+            self.put_test(PROTO, READS_FLOW, self.intern(info, 4), NONE, 0)
         if rule.fragment:
             info[0], info[1] = (inverted & INV_FRAG) != 0, 0
-            self.put_test(FRAGMENT, False, self.intern(info, 4), NONE, 0)
+            self.put_test(FRAGMENT, READS_FLOW, self.intern(info, 4), NONE, 0)
         return 0
 
     cdef int address(self, uint16_t op, bytes address, bytes mask, bint inverted) except -1:
@@ -323,13 +325,13 @@ cdef class Layout:
         memcpy(info, <const char*>address, size)
         memcpy(info + size, <const char*>mask, size)
         memcpy(info + 2 * size, &flag, 4)
-        return self.put_test(op, True, self.intern(info, 2 * size + 4), NONE, 0)
+        return self.put_test(op, READS_FLOW, self.intern(info, 2 * size + 4), NONE, 0)
 
     cdef int interface(self, uint16_t op, str name, bint inverted) except -1:
         cdef bytes info = self.interfaces.get((name, inverted))
         if info is None:
             info = self.interfaces[name, inverted] = interface_info(name, inverted)
-        return self.put_test(op, True, self.intern(<const uint8_t*><const char*>info, len(info)), NONE, 0)
+        return self.put_test(op, READS_FLOW, self.intern(<const uint8_t*><const char*>info, len(info)), NONE, 0)
 
     cdef int put_tests(self, Lowered part, uint32_t number, Rule rule, str table, number_named) except -1:
         cdef uint32_t i, state
@@ -355,7 +357,6 @@ cdef class Layout:
         row = <TestRow*>(self.tests.at + self.tests.used)
         self.tests.used += sizeof(TestRow)
         row.op, row.flags, row.info, row.state, row.match = op, flags, info, state, number
-        self.invariant = self.invariant and flags
         self.n_tests += 1
         return 0
 

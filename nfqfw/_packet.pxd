@@ -139,6 +139,7 @@ cdef struct Packet:
     uint32_t l3_len             # length the IP header claims: IPv4 total length, IPv6 40 + payload length
     # what the engine decided
     uint32_t conn               # index into the flow table, 0 = none
+    uint32_t life               # ConnHot.id of conn when it was looked up: the entry may have been reused since
     uint8_t ctinfo              # CtInfo
     uint8_t verdict             # Verdict
     uint8_t reason              # Reason, when we dropped it

@@ -8,6 +8,7 @@ from nfqfw._inflight cimport InFlightTable
 from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox, Sender
 from nfqfw._packet cimport Packet
+from nfqfw._paths cimport PathKey, PathTable, Tape
 from nfqfw._program cimport Context, Counter, ProgramHeader
 from nfqfw._reject cimport IcmpLimit
 from nfqfw._ring cimport Ring
@@ -19,6 +20,7 @@ cdef struct ProgramView:        # a Program as one queue thread runs it; owned b
     Counter* counters           # this thread's own
     uint32_t* stack
     NamedTable** named          # shared by the threads
+    uint64_t serial             # never the same for two of a process
 
 
 cdef struct Stats:
@@ -36,6 +38,7 @@ cdef struct EngineState:        # one per queue thread
     ProgramView* view           # what the thread runs now
     ProgramView* next           # what it takes up at the next batch; set by the control side
     const void* next_host       # Host block to take up at the next batch, NULL = none new
+    uint64_t host_serial        # grows with every Host block handed over
     Conntrack* conntrack
     InFlightTable* inflight     # of all threads
     Outbox* outbox
@@ -43,6 +46,11 @@ cdef struct EngineState:        # one per queue thread
     IcmpLimit* icmp             # of all threads
     Defrag* defrag
     Ring* ring
+    PathTable* paths
+    Tape tape                   # of the packet at hand, when c.tape names it
+    PathKey tape_key
+    uint32_t tape_conn
+    uint8_t looked              # the crossing at hand has asked the flow cache
     uint32_t attached           # hooks that are queued to us, one bit each
     uint32_t next_attached
     uint32_t serial

@@ -16,8 +16,8 @@ from libc.string cimport memcpy, memset
 from nfqfw._atomic cimport give_way, load32
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple, direction_of, read_tuple
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
-                               conntrack_prefetch_bucket, conntrack_prefetch_entry,
-                               conntrack_release)
+                               conntrack_path_numbers, conntrack_prefetch_bucket, conntrack_prefetch_entry,
+                               conntrack_release, conntrack_remember)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
                             defrag_free, defrag_new, defrag_release, leaves_whole)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
@@ -28,6 +28,8 @@ from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket, Redirected, new_redirected
 from nfqfw._packet cimport *
 from nfqfw._parse cimport parse
+from nfqfw._paths cimport (OP_CONFIRM, OP_NAT, PATHS, READS_CONNMARK, READS_PACKET, READS_TCP_FLAGS, REFRESH_NS, TAPE_OPS, Path,
+                           PathTable, Tape, path_before, path_find, path_key, path_keep, rememberable, tape_op)
 from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
                              family_index)
 from nfqfw._record cimport record_packet, trace
@@ -45,11 +47,13 @@ cdef extern from *:
     """
     ProgramView* load_view "nfqfw_load"(ProgramView** at) nogil
     const void* load_host "nfqfw_load"(const void** at) nogil
+    uint64_t load_serial "nfqfw_load"(uint64_t* at) nogil
 
 cdef enum:
     IFF_LOOPBACK = 8
     GONE = 0                    # run_* answers: the packet is decided (p.verdict)
     ON = 1                      # run_* answers: go on with the next step
+    DONE = 2                    # run_* answers: accepted, and the rest of the crossing has been run from memory
     WAIT_TURNS = 1 << 20        # times a thread gives its time slice away for another one's send, a second at most
     EXPIRE_BUDGET = 64          # entries looked at when the socket is empty,
     EXPIRE_NS = 1000000         # at most so often; live, the worker's housekeeping looks at all of them once a second
@@ -101,6 +105,7 @@ cdef inline void fill_record(EngineState* e, InFlight* r, const Packet* p) noexc
     r.own = 0
     r.writer = e.thread
     r.conn = p.conn
+    r.life = p.life
     r.secmark = p.secmark
     r.serial = p.serial
     r.ctinfo = p.ctinfo
@@ -125,6 +130,8 @@ cdef bint run_table(EngineState* e, Packet* p, uint32_t table) noexcept nogil:
         return ON
     if outcome == DROP:
         return drop(p, p.reason)            # set by a target that could not edit the packet
+    if e.c.tape != NULL:
+        e.c.tape.reads |= READS_PACKET      # an effect outside the rules: not to be had from memory
     if outcome == OUTCOME_NAT:
         return run_mapping(e, p, <const NatInfo*>(e.c.data + e.c.effect))
     if outcome == OUTCOME_REJECT:
@@ -177,12 +184,16 @@ cdef inline bint run_nat(EngineState* e, Packet* p, uint32_t done) noexcept nogi
         return ON
     hot = &e.conntrack.table.hot[p.conn]
     if table and needs_binding(p, hot, done):
+        if e.c.tape != NULL:
+            e.c.tape.reads |= READS_PACKET
         if run_table(e, p, NAT) == GONE:
             return GONE
         if not hot.status & done and run_mapping(e, p, NULL) == GONE:
             return GONE
     if not hot.status & (SRC_NAT | DST_NAT) and not (table and (p.ctinfo == CT_RELATED or p.ctinfo == CT_RELATED_REPLY)):
         return ON                           # errors are tested for their checksum all the same, as the kernel's NAT does
+    if e.c.tape != NULL:
+        tape_op(e.c.tape, OP_NAT | e.c.hook)
     reason = nat_packet(e.conntrack, p, manip_of_hook(e.c.hook), &e.c)
     if reason:
         return drop(p, reason)
@@ -226,6 +237,8 @@ cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     cdef uint8_t reason
     if p.conn == 0 or p.ctinfo == CT_UNTRACKED:
         return ON
+    if e.c.tape != NULL:
+        tape_op(e.c.tape, OP_CONFIRM)
     if e.conntrack.table.hot[p.conn].status & CONFIRMED:
         if e.conntrack.table.hot[p.conn].flags & CONN_EVENT:
             conntrack_confirm(e.conntrack, p, e.c.now)          # nothing to confirm: it tells the UPDATE event
@@ -242,7 +255,11 @@ cdef inline bint run_confirm(EngineState* e, Packet* p) noexcept nogil:
     return ON
 
 
-cdef bint run_step(EngineState* e, Packet* p, uint8_t step) noexcept nogil:
+cdef uint32_t run_step(EngineState* e, Packet* p, uint8_t step) noexcept nogil:
+    if step >= STEP_MANGLE and not e.looked:
+        e.looked = 1
+        if run_remembered(e, p) != ON:
+            return GONE if p.verdict == DROP else DONE
     if step == STEP_RAW:
         return run_table(e, p, RAW)
     if step == STEP_CONNTRACK:
@@ -262,19 +279,106 @@ cdef bint run_step(EngineState* e, Packet* p, uint8_t step) noexcept nogil:
     return ON
 
 
+# ---- the flow cache ---------------------------------------------------------------------------------------------------
+
+cdef inline uint32_t run_remembered(EngineState* e, Packet* p) noexcept nogil:
+    """Run the rest of a crossing from what the packet's flow met before.  ON: walk; what it meets is recorded if that may serve."""
+    cdef ConnHot* hot
+    cdef const Path* path
+    cdef uint32_t i
+    if not e.paths.room or not rememberable(p):
+        return ON
+    hot = &e.conntrack.table.hot[p.conn]
+    if not hot.status & CONFIRMED or hot.id != p.life:
+        return ON
+    path_key(&e.tape_key, p, hot)
+    path = path_find(e.paths, hot.cache[direction_of(p.ctinfo)], &e.tape_key)
+    if path == NULL:
+        e.tape.reads = e.tape.n = 0
+        e.tape_conn = p.conn
+        e.c.tape = &e.tape
+        return ON
+    if path.walk:
+        return ON
+    e.paths.hits += 1
+    for i in range(path.n):
+        if path.op[i] < OP_CONFIRM:
+            e.c.counters[path.op[i]].packets += 1
+            e.c.counters[path.op[i]].bytes += p.total
+        elif path.op[i] & OP_NAT:
+            e.c.hook = <uint8_t>path.op[i]
+            p.reason = nat_packet(e.conntrack, p, manip_of_hook(e.c.hook), &e.c)
+            if p.reason:
+                return drop(p, p.reason)
+        elif hot.flags & CONN_EVENT:
+            conntrack_confirm(e.conntrack, p, e.c.now)
+    p.mark = path.mark
+    p.dirty |= path.dirty
+    p.step = path.step
+    p.verdict = path.verdict
+    return DONE
+
+
+cdef void keep_path(EngineState* e, const Packet* p, uint32_t going) noexcept nogil:
+    """The walk of a recorded packet is over: have its flow remember it."""
+    cdef Tape* tape = &e.tape
+    cdef Path path
+    cdef ConnHot* hot = &e.conntrack.table.hot[e.tape_conn]
+    cdef uint32_t direction = direction_of(p.ctinfo), number
+    e.c.tape = NULL
+    if p.conn != e.tape_conn or p.reason or hot.mark != e.tape_key.connmark or (going == GONE and p.verdict != DROP):
+        return                              # the next packet may find things different, or this one was an accident
+    memset(&path, 0, sizeof(path))
+    path.key = e.tape_key
+    path.reads = <uint8_t>tape.reads
+    path.walk = tape.reads & READS_PACKET or tape.n > TAPE_OPS
+    if not tape.reads & READS_CONNMARK:
+        path.key.connmark = 0
+    if not tape.reads & READS_TCP_FLAGS:
+        path.key.tcp_flags = 0
+    if not path.walk:
+        path.mark = p.mark
+        path.dirty = p.dirty & DIRTY_MARK
+        path.step = p.step
+        path.verdict = p.verdict
+        path.n = <uint8_t>tape.n
+        memcpy(path.op, tape.op, tape.n * sizeof(uint32_t))
+    path.before = path_before(e.paths, hot.cache[direction])
+    number = path_keep(e.paths, &path)
+    if number:
+        conntrack_remember(e.conntrack, e.tape_conn, p.life, direction, number)
+
+
+cdef void forget_paths(EngineState* e, uint64_t now_ns) noexcept nogil:
+    """Throw all paths away: what the flows remember becomes numbers of nothing."""
+    cdef PathTable* t = e.paths
+    cdef uint64_t first
+    memset(t.slots, 0, sizeof(t.slots))
+    t.base += t.used
+    t.used = 0
+    if t.numbers_end - t.base < PATHS:
+        first = conntrack_path_numbers(e.conntrack, 16 * PATHS)
+        if first + 16 * PATHS > <uint64_t>0xffffffffU:
+            t.room = 0                      # after billions of changes: no cache any more
+        t.base = <uint32_t>first
+        t.numbers_end = <uint32_t>(first + 16 * PATHS)
+    t.program = e.view.serial
+    t.refreshed = now_ns
+
+
 # ---- one crossing -----------------------------------------------------------------------------------------------------
 
-cdef bint run_hook(EngineState* e, Packet* p, uint8_t hook) noexcept nogil:
+cdef uint32_t run_hook(EngineState* e, Packet* p, uint8_t hook) noexcept nogil:
     """Run the steps of one hook, seen as the kernel shows it there: devices by hook, hop count before forwarding."""
     cdef const uint8_t* step = steps_of(hook)
     cdef bint early = hook == PREROUTING and p.hook == FORWARD
-    cdef bint going = ON
+    cdef uint32_t going = ON
     e.c.hook = hook
     e.c.iif = NULL if hook == OUTPUT else interface_by_index(e.c.host, p.ifin)
     e.c.oif = NULL if hook == PREROUTING or hook == INPUT else interface_by_index(e.c.host, p.ifout)
     if early:
         p.ttl += 1
-    while step[0] != STEP_END and going:
+    while step[0] != STEP_END and going == ON:
         going = run_step(e, p, step[0])
         step += 1
     if early:
@@ -292,7 +396,7 @@ cdef inline bint is_link_control(const Packet* p) noexcept nogil:
     return p.proto == 58 and p.flags & HAS_ICMP and (130 <= p.icmp_type <= 137 or p.icmp_type == 143)
 
 
-cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept nogil:
+cdef inline uint32_t hooks_before(const EngineState* e, const Packet* p) noexcept nogil:
     """Hooks that a packet seen at p.hook has behind it on its path, one bit each."""
     if p.hook == INPUT or p.hook == FORWARD:
         return 1 << PREROUTING
@@ -303,14 +407,17 @@ cdef inline uint32_t path_before(const EngineState* e, const Packet* p) noexcept
     return 0
 
 
-cdef inline bint run_crossing(EngineState* e, Packet* p) noexcept nogil:
+cdef inline uint32_t run_crossing(EngineState* e, Packet* p) noexcept nogil:
     """Every step of the path up to here that was not run, and POSTROUTING's when it is not attached."""
-    cdef uint32_t before = path_before(e, p), hook
+    cdef uint32_t before = hooks_before(e, p), hook, going
     for hook in range(OUTPUT + 1):
-        if (before >> hook) & 1 and not (p.step >> hook) & 1 and run_hook(e, p, <uint8_t>hook) == GONE:
-            return GONE
-    if run_hook(e, p, p.hook) == GONE:
-        return GONE
+        if (before >> hook) & 1 and not (p.step >> hook) & 1:
+            going = run_hook(e, p, <uint8_t>hook)
+            if going != ON:
+                return going
+    going = run_hook(e, p, p.hook)
+    if going != ON:
+        return going
     if (p.hook == FORWARD or p.hook == OUTPUT) and not (e.attached >> POSTROUTING) & 1:
         return run_hook(e, p, POSTROUTING)
     return ON
@@ -334,7 +441,7 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     cdef uint64_t key, check
     cdef InFlight r
     cdef uint8_t hook = p.hook
-    p.conn = 0
+    p.conn = p.life = 0
     p.ctinfo = CT_INVALID
     p.step = 0
     p.own = 0
@@ -352,6 +459,7 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
             p.serial = e.serial
             return
     p.conn = r.conn
+    p.life = r.life
     p.ctinfo = r.ctinfo
     p.step = r.done
     p.own = r.own | r.made_here
@@ -422,7 +530,7 @@ cdef bint remember_after(EngineState* e, const InFlight* r, uint32_t writer, uin
 
 cdef void decide(EngineState* e, Packet* p, bint follow) noexcept nogil:
     """A packet or a reassembled datagram at one crossing: sets verdict, reason, dirty.  follow: it will cross again as it is."""
-    cdef uint32_t mark = p.mark, priority = p.priority
+    cdef uint32_t mark = p.mark, priority = p.priority, going
     p.verdict = ACCEPT
     p.reason = REASON_NONE
     p.dirty = 0
@@ -431,7 +539,11 @@ cdef void decide(EngineState* e, Packet* p, bint follow) noexcept nogil:
     if p.trace:
         e.c.hook = p.hook
         record_packet(&e.c, p, RECORD_PACKET, NO_CHAIN)
-    if run_crossing(e, p) == ON and p.dirty & DIRTY_PAYLOAD:
+    e.looked = 0
+    going = run_crossing(e, p)
+    if e.c.tape != NULL:
+        keep_path(e, p, going)
+    if going != GONE and p.dirty & DIRTY_PAYLOAD:
         p.reason = rewrite_finish(p)
         if p.reason:
             drop(p, p.reason)
@@ -525,13 +637,14 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
 
 # ---- the transport's door ---------------------------------------------------------------------------------------------
 
-cdef inline void take_up(EngineState* e) noexcept nogil:
+cdef inline void take_up(EngineState* e, uint64_t now_ns) noexcept nogil:
     """A batch boundary: run what the control side has handed over since the last one.
 
     Always copied, never compared with what was there: a thread that slept through several swaps may find a new view at the
     address of one that has been freed.
     """
     cdef ProgramView* view = load_view(&e.next)
+    cdef uint64_t host_serial = load_serial(&e.host_serial)
     cdef const void* host = load_host(&e.next_host)
     if view != NULL:
         e.view = view
@@ -541,6 +654,11 @@ cdef inline void take_up(EngineState* e) noexcept nogil:
         e.c.counters = view.counters
         e.c.stack = view.stack
         e.c.named = view.named
+    if e.view != NULL and e.paths.room and (e.paths.program != e.view.serial or e.paths.host != host_serial or host != <const void*>e.c.host
+                         or e.attached != e.next_attached
+                         or (e.paths.used == e.paths.room and now_ns - e.paths.refreshed > REFRESH_NS)):
+        e.paths.host = host_serial
+        forget_paths(e, now_ns)
     if host != <const void*>e.c.host:
         e.c.host = <const HostHeader*>host
     e.attached = e.next_attached
@@ -563,7 +681,7 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
     """Judge a batch; see _outbox.pxd for the contract."""
     cdef EngineState* e = <EngineState*>engine
     cdef uint32_t i
-    take_up(e)
+    take_up(e, now_ns)
     e.c.now = now_ns
     e.c.wall = wall_ns
     if progress_boundary(e.inflight, e.thread, n, False):
@@ -596,7 +714,7 @@ cdef void forget_refused(EngineState* e, uint64_t now_ns, bint everything) noexc
 cdef void engine_idle(void* engine, uint64_t now_ns) noexcept nogil:
     """The queue socket was read empty after the last verdict."""
     cdef EngineState* e = <EngineState*>engine
-    take_up(e)
+    take_up(e, now_ns)
     defrag_bury(e.defrag)
     defrag_expire(e.defrag, now_ns, e.outbox, 0)
     progress_boundary(e.inflight, e.thread, 0, True)

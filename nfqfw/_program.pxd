@@ -16,6 +16,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from nfqfw._conn cimport ConnTable
 from nfqfw._host cimport HostHeader, Interface
 from nfqfw._named cimport NamedTable
+from nfqfw._paths cimport Tape
 from nfqfw._ring cimport Ring
 
 
@@ -72,13 +73,13 @@ cdef struct RuleRow:            # 24 bytes; compile.py packs it as "<IHHIIII"
     uint16_t target             # RuleTarget
     uint32_t target_arg
     uint32_t counter
-    uint32_t flags              # bit 0: every test is flow-invariant
+    uint32_t flags              # Reads of its target (_paths.pxd)
     uint32_t position           # 1-based number in its chain
 
 
 cdef struct TestRow:            # 16 bytes; compile.py packs it as "<HHIII"
     uint16_t op                 # enum Op of _ops.pxd
-    uint16_t flags              # bit 0: flow-invariant
+    uint16_t flags              # Reads (_paths.pxd)
     uint32_t info               # offset of the info struct in data (8-byte aligned)
     uint32_t state              # offset of its state in the rule-state memory, 0xffffffff = none
     uint32_t match              # which match of the rule's text it came from, for trace: index, 0 = the rule's own part
@@ -134,6 +135,7 @@ cdef struct Context:            # what a test or an action may see and touch bes
     uint32_t* stack             # jump stack: (chain, next rule) pairs, program.stack_depth of them
     Ring* ring                  # log and trace records
     NamedTable** named          # tables of recent, hashlimit, connlimit, as the Program numbers them
+    Tape* tape                  # records what the packet meets, NULL = nobody asked
 
 
 cdef inline uint32_t family_index(uint8_t family) noexcept nogil:

@@ -165,11 +165,14 @@ class Compiler:
             used_hooks={family: frozenset(self.used[family]) for family in FAMILIES}, states=tuple(layout.states), named=tuple(self.named))
 
 
-def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1, index_from: int = indexing.FROM) -> Program:
+def compile_rulesets(rulesets: Iterable[Ruleset], generation: int = 1, index_from: int | None = None) -> Program:
     """Program of at most one Ruleset per family, which `rules.check` has passed.
 
-    Chains of at least index_from rules get an index; it changes nothing but time.  Raises RuleErrors naming every rule that this build cannot evaluate ("not evaluated yet", "not possible").
+    Chains of at least index_from rules get an index (None: as the environment says, see indexing); it changes nothing but time.
+    Raises RuleErrors naming every rule that this build cannot evaluate ("not evaluated yet", "not possible").
     """
+    if index_from is None:
+        index_from = indexing.FROM if indexing.wanted() else NONE
     compiler = Compiler(generation, index_from)
     rulesets = list(rulesets)
     with no_collection():

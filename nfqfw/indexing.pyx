@@ -14,6 +14,8 @@ from libc.string cimport memcpy, memset
 from nfqfw._classify cimport Box
 from nfqfw.rules._rule cimport INV_DST, INV_PROTO, INV_SRC, Rule
 
+import os
+
 from nfqfw._classify import build_index
 
 FROM = 17                           # rules from which an index beats the walk (bench/classify.py)
@@ -36,6 +38,11 @@ cdef enum Field:
     ALL_CLASSES = 31
 
 FIELDS = {"saddr": SADDR, "daddr": DADDR, "sport": SPORT, "dport": DPORT, "proto": PROTO, "ctstate": CTSTATE}
+
+
+def wanted() -> bool:
+    """Whether chains get an index at all: unless the environment says NFQFW_INDEX=0."""
+    return os.environ.get("NFQFW_INDEX") != "0"
 
 
 def ct_mask(ranges) -> int:

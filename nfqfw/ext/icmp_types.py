@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from nfqfw.errors import RuleError
-from nfqfw.ext.lowering import Test, field
+from nfqfw.ext.lowering import READS_FLOW, Test, field
 from nfqfw.ext.names import unsigned
 
 
@@ -55,8 +55,8 @@ def lower_type(op: str, value, inverted: bool) -> list[Test]:
     kind, low, high = value
     info = struct.pack("<4B", kind, low, high, inverted)
     if op == "icmp" and kind == 255:
-        return [Test(op, info)]
-    return [Test(op, info, (field("icmp", ((kind << 8 | low, kind << 8 | high),), inverted, 65535),))]
+        return [Test(op, info, reads=READS_FLOW)]
+    return [Test(op, info, (field("icmp", ((kind << 8 | low, kind << 8 | high),), inverted, 65535),), reads=READS_FLOW)]
 
 
 def help_types(table, title: str) -> list[str]:

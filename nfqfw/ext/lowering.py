@@ -17,6 +17,10 @@ TRACKED = (CONNTRACK, DEFRAG)       # every user of connections also makes the k
 IPV4, IPV6 = 2, 10
 
 
+# what a test or target depends on besides the packet's flow, its devices and its mark (enum Reads of _paths.pxd)
+READS_FLOW, READS_PACKET, READS_CONNMARK, READS_TCP_FLAGS = 0, 1, 2, 4
+
+
 class FieldSet(NamedTuple):
     """A condition a packet must fulfil for the test to be true: the field's value lies in one of the ranges.
 
@@ -49,7 +53,7 @@ class Test(NamedTuple):
     op: str
     info: bytes = b""
     fields: tuple[FieldSet, ...] = ()
-    invariant: bool = False             # depends only on the connection's tuple, the interfaces and the ctstate class
+    reads: int = READS_PACKET           # READS_FLOW: the same for every packet of a flow (tuple, state, devices, marks, this host)
     state: bytes = b""                  # first image of its state (limit, quota ...), b"" = none
     features: tuple[str, ...] = ()
     named: Named | None = None
@@ -61,6 +65,7 @@ class Action(NamedTuple):
     op: str
     info: bytes = b""
     features: tuple[str, ...] = ()
+    reads: int = READS_PACKET
 
 
 class Unevaluated(NamedTuple):

@@ -6,7 +6,7 @@ import struct
 
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import INPUT, OUTPUT, POSTROUTING, PREROUTING, KernelRefusal, Opt, match
-from nfqfw.ext.lowering import Test, Unevaluated
+from nfqfw.ext.lowering import READS_FLOW, Test, Unevaluated
 
 TYPES = ("UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE")
 BITS = {name: 1 << i for i, name in enumerate(TYPES)}
@@ -68,5 +68,5 @@ class Addrtype:
             return Unevaluated("not evaluated yet: addrtype UNREACHABLE")
         asked = ("src" in values) | ("dst" in values) << 1
         invert = ("src" in use.inverted) | ("dst" in use.inverted) << 1
-        return [Test("addrtype", struct.pack("<HHHH", values.get("src", 0), values.get("dst", 0), asked, invert))]
+        return [Test("addrtype", struct.pack("<HHHH", values.get("src", 0), values.get("dst", 0), asked, invert), reads=READS_FLOW)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import TRACKED, Test
+from nfqfw.ext.lowering import READS_CONNMARK, TRACKED, Test
 
 
 @match("connmark", Opt("mark", "mark", required=True, invert=True, metavar="value[/mask]",
@@ -18,4 +18,4 @@ class Connmark:
 
     def lower(self, use, rule):
         value, mask = use.values["mark"]
-        return [Test("connmark", struct.pack("<III", value, mask, "mark" in use.inverted), features=TRACKED)]
+        return [Test("connmark", struct.pack("<III", value, mask, "mark" in use.inverted), reads=READS_CONNMARK, features=TRACKED)]

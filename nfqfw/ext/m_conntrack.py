@@ -8,7 +8,7 @@ from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import Opt, match
 from nfqfw.ext.ctstates import STATES, names_text, parse_names, state_field
-from nfqfw.ext.lowering import TRACKED, Test
+from nfqfw.ext.lowering import READS_FLOW, READS_PACKET, TRACKED, Test
 
 STATUSES = (("NONE", 0), ("EXPECTED", 1), ("SEEN_REPLY", 2), ("ASSURED", 4), ("CONFIRMED", 8))
 DIRECTIONS = ("ORIGINAL", "REPLY")
@@ -16,7 +16,6 @@ ADDRESSES = ("ctorigsrc", "ctorigdst", "ctreplsrc", "ctrepldst")
 PORTS = tuple(name + "port" for name in ADDRESSES)
 ASK = {"ctstate": 1, "ctproto": 2, "ctorigsrc": 4, "ctorigdst": 8, "ctreplsrc": 16, "ctrepldst": 32, "ctstatus": 64,
        "ctexpire": 128, "ctorigsrcport": 256, "ctorigdstport": 512, "ctreplsrcport": 1024, "ctrepldstport": 2048, "ctdir": 4096}
-TUPLE_ONLY = frozenset({"ctstate", "ctproto", *ADDRESSES, *PORTS})
 # order in which save and -L print them
 PRINTED = ("ctstate", "ctproto", "ctorigsrc", "ctorigdst", "ctreplsrc", "ctrepldst", "ctorigsrcport", "ctorigdstport",
            "ctreplsrcport", "ctrepldstport", "ctstatus", "ctexpire", "ctdir")
@@ -111,5 +110,4 @@ class Conntrack:
         for key in PORTS:
             info += struct.pack("<2H", *values.get(key, (0, 0)))
         fields = state_field(values["ctstate"], "ctstate" in inverted) if "ctstate" in values else ()
-        virtual = values.get("ctstate", 0) & (64 | 128)     # NAT of a connection may be decided after its first packet
-        return [Test("conntrack", info, fields, invariant=not virtual and set(values) <= TUPLE_ONLY, features=TRACKED)]
+        return [Test("conntrack", info, fields, reads=READS_PACKET if "ctexpire" in values else READS_FLOW, features=TRACKED)]

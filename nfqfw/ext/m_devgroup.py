@@ -6,7 +6,7 @@ import struct
 
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, KernelRefusal, Opt, match
-from nfqfw.ext.lowering import Test
+from nfqfw.ext.lowering import READS_FLOW, Test
 from nfqfw.ext.named import name_of, read_named, value_text
 
 FILE = "/etc/iproute2/group"
@@ -45,4 +45,4 @@ class Devgroup:
     def lower(self, use, rule):
         asked = sum(bit for key, bit in SIDES if key in use.values)
         invert = sum(bit for key, bit in SIDES if key in use.inverted)
-        return [Test("devgroup", struct.pack("<IIIIII", *use.values.get("src", (0, 0)), *use.values.get("dst", (0, 0)), asked, invert))]
+        return [Test("devgroup", struct.pack("<IIIIII", *use.values.get("src", (0, 0)), *use.values.get("dst", (0, 0)), asked, invert), reads=READS_FLOW)]

@@ -7,7 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import Test, field
+from nfqfw.ext.lowering import READS_FLOW, Test, field
 
 WORDS = (("src_range", "source", "src", 1, "saddr"), ("dst_range", "destination", "dst", 2, "daddr"))
 
@@ -56,4 +56,4 @@ class Iprange:
             if key in use.values:
                 ends = ((int.from_bytes(first, "big"), int.from_bytes(last, "big")),)
                 fields += (field(name, ends, key in use.inverted, (1 << len(first) * 8) - 1),)
-        return [Test("iprange", info + struct.pack("<II", asked, invert), fields, invariant=True)]
+        return [Test("iprange", info + struct.pack("<II", asked, invert), fields, reads=READS_FLOW)]

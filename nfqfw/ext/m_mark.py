@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import Test, field
+from nfqfw.ext.lowering import READS_FLOW, Test, field
 
 
 @match("mark", Opt("mark", "mark", required=True, invert=True, metavar="value[/mask]",
@@ -20,4 +20,4 @@ class Mark:
         value, mask = use.values["mark"]
         inverted = "mark" in use.inverted
         fields = (field("mark", ((value, value),), inverted, 0xFFFFFFFF),) if mask == 0xFFFFFFFF else ()
-        return [Test("mark", struct.pack("<III", value, mask, inverted), fields)]
+        return [Test("mark", struct.pack("<III", value, mask, inverted), fields, reads=READS_FLOW)]

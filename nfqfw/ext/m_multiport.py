@@ -7,7 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import KernelRefusal, Opt, match
-from nfqfw.ext.lowering import Test, field
+from nfqfw.ext.lowering import READS_FLOW, Test, field
 from nfqfw.ext.ports import port_text
 from nfqfw.limits import MULTIPORT_SLOTS
 from nfqfw.protocols import DCCP, SCTP, TCP, UDP, UDPLITE
@@ -81,4 +81,4 @@ class Multiport:
         flat = [port for ends in ports for port in ends]
         info = struct.pack("<4B30H", side, len(ports), inverted, 0, *flat, *[0] * (30 - len(flat)))
         fields = () if side == 3 else (field(WORDS[side][:-1], ports, inverted, 65535),)
-        return [Test("multiport", info, fields, invariant=True)]
+        return [Test("multiport", info, fields, reads=READS_FLOW)]

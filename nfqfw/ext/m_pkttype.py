@@ -6,7 +6,7 @@ import struct
 
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Opt, match
-from nfqfw.ext.lowering import Test
+from nfqfw.ext.lowering import READS_FLOW, Test
 
 # name, alias, PACKET_* of the kernel, explanation
 TYPES = (("unicast", "host", 0, "to this host"), ("broadcast", "bcast", 1, "to everybody"), ("multicast", "mcast", 2, "to a group"),
@@ -32,7 +32,7 @@ class Pkttype:
         return f"PKTTYPE {'!=' if 'type' in use.inverted else '='} {self.name_of(use)}"
 
     def lower(self, use, rule):
-        return [Test("pkttype", struct.pack("<II", use.values["type"], "type" in use.inverted))]
+        return [Test("pkttype", struct.pack("<II", use.values["type"], "type" in use.inverted), reads=READS_FLOW)]
 
     def help_more(self):
         return ["Valid packet types:", *(f"\t{name:<14}\t\t{text}" for name, _, _, text in TYPES)]

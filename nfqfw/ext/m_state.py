@@ -7,7 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Opt, match
 from nfqfw.ext.ctstates import STATES, names_text, parse_names, state_field
-from nfqfw.ext.lowering import TRACKED, Test
+from nfqfw.ext.lowering import READS_FLOW, TRACKED, Test
 
 CLASS_STATES = STATES[:5]           # no SNAT, no DNAT
 
@@ -32,4 +32,4 @@ class State:
         bits, inverted = use.values["state"], "state" in use.inverted
         every = sum(bit for _, bit in CLASS_STATES)
         info = struct.pack("<I", every & ~bits if inverted else bits)
-        return [Test("state", info, state_field(bits, inverted), invariant=True, features=TRACKED)]
+        return [Test("state", info, state_field(bits, inverted), reads=READS_FLOW, features=TRACKED)]

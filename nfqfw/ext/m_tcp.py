@@ -7,7 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import Only, Opt, match
-from nfqfw.ext.lowering import FieldSet, Test, complement, merge
+from nfqfw.ext.lowering import READS_FLOW, READS_PACKET, READS_TCP_FLAGS, FieldSet, Test, complement, merge
 from nfqfw.ext.ports import EVERY, drop_full_ranges, port_fields, port_opts, save_ports, show_ports
 from nfqfw.protocols import TCP, TCP_FLAGS
 
@@ -92,4 +92,5 @@ class Tcp:
         if mask or "flags" in use.values:
             values = merge((byte, byte) for byte in range(256) if byte & mask == flags)
             fields += (FieldSet("tcp_flags", complement(values, 0, 255) if "flags" in use.inverted else values),)
-        return [Test("tcp", info, fields, invariant="flags" not in use.values and not option)]
+        reads = READS_PACKET if option else READS_TCP_FLAGS if "flags" in use.values else READS_FLOW
+        return [Test("tcp", info, fields, reads=reads)]

@@ -6,7 +6,7 @@ import struct
 
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import KernelRefusal, Opt, target
-from nfqfw.ext.lowering import Action
+from nfqfw.ext.lowering import READS_CONNMARK, Action
 from nfqfw.ext.t_MARK import FULL, MEANING, words
 
 SET, SAVE, RESTORE = range(3)           # XT_CONNMARK_* of the kernel
@@ -90,4 +90,4 @@ class Connmark:
         mode, value, ctmask, nfmask = use.values["change"]
         right, bits = use.values.get("shift", (0, 0))
         features = ("conntrack", "defrag") + (("reroutes",) if mode == RESTORE else ())
-        return Action("connmark", struct.pack("<IIIBBBx", value, ctmask, nfmask, mode, right, bits), features)
+        return Action("connmark", struct.pack("<IIIBBBx", value, ctmask, nfmask, mode, right, bits), features, reads=READS_CONNMARK)

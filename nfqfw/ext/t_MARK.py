@@ -6,7 +6,7 @@ import struct
 
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Opt, target
-from nfqfw.ext.lowering import Action
+from nfqfw.ext.lowering import READS_FLOW, Action
 
 FULL = 0xFFFFFFFF
 ALL = ("set-xmark", "set-mark", "and-mark", "or-mark", "xor-mark")
@@ -55,4 +55,4 @@ class Mark:
         return "MARK " + words(*use.values["change"])
 
     def lower(self, use, rule):
-        return Action("mark", struct.pack("<II", *use.values["change"]), ("reroutes",))
+        return Action("mark", struct.pack("<II", *use.values["change"]), ("reroutes",), reads=READS_FLOW)

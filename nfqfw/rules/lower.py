@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 
-from nfqfw.ext.lowering import Action, FieldSet, Test, Unevaluated, address_ranges, complement, interface_info
+from nfqfw.ext.lowering import READS_FLOW, Action, FieldSet, Test, Unevaluated, address_ranges, complement, interface_info
 from nfqfw.rules.model import INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, Jump, Rule, Standard
 
 INVERTED = (struct.pack("<I", 0), struct.pack("<I", 1))
@@ -46,7 +46,7 @@ def own_tests(rule: Rule) -> list[Test]:
     if rule.fragment:
         flag = bool(inverted & INV_FRAG)
         value = 0 if flag else 1
-        tests.append(Test("fragment", struct.pack("<B3x", flag), (FieldSet("fragment", ((value, value),)),)))
+        tests.append(Test("fragment", struct.pack("<B3x", flag), (FieldSet("fragment", ((value, value),)),), reads=READS_FLOW))
     return tests
 
 
@@ -58,16 +58,16 @@ def address_test(address: bytes, mask: bytes, inverted: bool, side: str) -> Test
         if inverted:
             ranges = complement(ranges, 0, (1 << size * 8) - 1)
         fields = (FieldSet(side[0] + "addr", ranges),)
-    return Test(side + ("4" if size == 4 else "6"), address + mask + INVERTED[inverted], fields, invariant=True)
+    return Test(side + ("4" if size == 4 else "6"), address + mask + INVERTED[inverted], fields, reads=READS_FLOW)
 
 
 @lru_cache(256)
 def interface_test(name: str, inverted: bool, side: str) -> Test:
-    return Test(side, interface_info(name, inverted), (FieldSet(side, ((name, inverted),)),), invariant=True)
+    return Test(side, interface_info(name, inverted), (FieldSet(side, ((name, inverted),)),), reads=READS_FLOW)
 
 
 @lru_cache(512)
 def protocol_test(number: int, inverted: bool) -> Test:
     ranges = ((number, number),)
     return Test("proto", struct.pack("<BB2x", number, inverted),
-                (FieldSet("proto", complement(ranges, 0, 255) if inverted else ranges),), invariant=True)
+                (FieldSet("proto", complement(ranges, 0, 255) if inverted else ranges),), reads=READS_FLOW)
