@@ -69,10 +69,10 @@ def test_rows_are_what_lower_rule_says(family, seed):
         first, n_tests, code, argument, counter, flags, _ = decoded.rule(row)
         assert (first, n_tests, counter) == (at, len(tests), row)
         at += n_tests
-        assert flags == all(test.invariant for test in tests)
+        assert flags == (target.reads if isinstance(target, Action) else 0)
         for i, (test, number) in enumerate(zip(tests, match_numbers(rule), strict=True)):
             op, flag, info, state, match = decoded.test(first + i)
-            assert (ops.TESTS[op], flag, match) == (test.op, test.invariant, number)
+            assert (ops.TESTS[op], flag, match) == (test.op, test.reads, number)
             skip = 4 if test.named else 0                       # the first word is the number of its table
             assert decoded.info(info + skip, len(test.info) - skip) == test.info[skip:]
             assert (decoded.state(row, state) if state != NONE else b"") == test.state
