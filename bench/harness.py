@@ -124,23 +124,29 @@ class Bench:
             flow.bind((source, 0))
             flow.connect((self.lab.server.address(), PORT))
             flow.settimeout(0.5)
-            flow.send(b"opening")
+            flow.send(self._opening(flow))
             if answered:
                 self._answer(flow)
             out.append(flow)
         return out
 
+    @staticmethod
+    def _opening(flow: socket.socket) -> bytes:
+        """Names the flow; longer than a measured datagram."""
+        return b"opening of %-24s" % "{}:{}".format(*flow.getsockname()).encode()
+
     def _answer(self, flow: socket.socket) -> None:
         """Let the server answer this flow; what an earlier run left may be in the way, so the opening is repeated."""
+        opening = self._opening(flow)
         for _ in range(10):
             with contextlib.suppress(TimeoutError):
                 while True:
                     data, sender = self._sink.recvfrom(2048)
-                    if sender[1] == flow.getsockname()[1]:
+                    if data == opening:         # not by its port, which NAT may have changed
                         self._sink.sendto(b"answer", sender)
                         flow.recv(100)
                         return
-            flow.send(b"opening")
+            flow.send(opening)
         raise RuntimeError("a flow was not answered")
 
     @contextlib.contextmanager
