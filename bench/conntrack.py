@@ -1,6 +1,6 @@
 """How much does the flow table cost per packet, per new flow and per flow kept?
 
-    python bench/conntrack.py [--flows 10000,100000,1000000,4000000] [--json] [--no-kernel]
+    python -m bench conntrack [--flows 10000,100000,1000000,4000000] [--json] [--no-kernel]
 
 Per table size: ns of lookup + update (state machine, windows, time-out) of a packet of a random flow, one by one and in
 batches of 64 with prefetching (composing the packets is measured apart and taken off); new flows (first packet and confirm);
@@ -12,19 +12,18 @@ nothing done; the difference is ours.  Pages are joined to huge ones first, as t
 Beside it, in the same run: what the kernel's conntrack adds to a new UDP flow on lo under a plain --ctstate rule.
 """
 
-import argparse
-import json
 import os
-import platform
 import re
 import statistics
 import subprocess
 import sys
 import time
 
+from bench.result import Arguments, Axis, Machine, Plot, numbers, report, reported
 from nfqfw._conntrack import ConntrackTable
 from nfqfw.conntrack import _drill
 
+FLOWS = [10_000, 100_000, 1_000_000, 4_000_000]
 NOW = 10**12
 SENDER = """
 import socket, sys, time
@@ -80,45 +79,39 @@ def kernel(count: int = 100_000) -> dict:
     return out | {"conntrack_ns_per_new_flow": out["with"] - out["without"]}
 
 
-def machine() -> str:
-    with open("/proc/cpuinfo") as f:
-        model = re.search(r"model name\s*: (.*)", f.read())
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False,
-                            cwd=os.path.dirname(os.path.abspath(__file__))).stdout.strip()
-    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, commit {commit or 'unknown'}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--flows", default="10000,100000,1000000,4000000")
+def main() -> int:
+    parser = Arguments(__doc__, runs=5, quick={"flows": [10_000, 100_000], "packets": 100_000, "no_kernel": True})
+    parser.add_argument("--flows", type=numbers, default=FLOWS)
     parser.add_argument("--packets", type=int, default=2_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--small-pages", action="store_true", help="leave the pages as they are")
     parser.add_argument("--no-kernel", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    rows = [measure(int(n), arguments.packets, arguments.repeats, not arguments.small_pages) for n in arguments.flows.split(",")]
-    beside = {} if arguments.no_kernel or os.geteuid() else kernel()
-    if arguments.json:
-        print(json.dumps({"machine": machine(), "tables": rows, "kernel": beside}, indent=1))
-        return
-    print(machine())
-    heads = ("single ns", "floor", "batched ns", "spread", "floor", "new flow ns", "bytes/flow", "collect ns", "take over ms")
-    print(f"{'flows':>10}" + "".join(f" {head:>13}" for head in heads))
-    for row in rows:
-        spread = "{:.0f}-{:.0f}".format(*row["batched_spread"])
-        cells = (f"{row['single_ns']:.1f}", f"{row['single_floor_ns']:.1f}", f"{row['batched_ns']:.1f}", spread, f"{row['batched_floor_ns']:.1f}",
-                 f"{row['new_flow_ns']:.0f}", f"{row['bytes_per_flow']:.0f}", f"{row['collector_ns_per_entry']:.1f}", f"{row['take_over_ms']:.1f}")
-        print(f"{row['flows']:>10,}" + "".join(f" {cell:>13}" for cell in cells))
-    for small, large in ((1_000_000, 4_000_000),):
-        found = {row["flows"]: row for row in rows}
-        if small in found and large in found:
-            print(f"{small:,} -> {large:,} flows: single x {found[large]['single_ns'] / found[small]['single_ns']:.2f}, "
-                  f"batched x {found[large]['batched_ns'] / found[small]['batched_ns']:.2f}")
+    options = parser.parse_args()
+    machine = Machine.this()
+    tables = [measure(flows, options.packets, options.runs, not options.small_pages) for flows in options.flows]
+    beside = {} if options.no_kernel or os.geteuid() else kernel()
+    return tell(machine, options, tables, beside)
+
+
+COLUMNS = ("single ns", "floor", "batched ns", "spread", "floor", "new flow ns", "bytes/flow", "collect ns", "take over ms")
+
+
+def tell(machine: Machine, options, tables: list[dict], beside: dict) -> int:
+    rows = [["", f"{each['flows']:,} flows", f"{each['single_ns']:.1f}", f"{each['single_floor_ns']:.1f}", f"{each['batched_ns']:.1f}",
+             "{:.0f}–{:.0f}".format(*each["batched_spread"]), f"{each['batched_floor_ns']:.1f}", f"{each['new_flow_ns']:.0f}",
+             f"{each['bytes_per_flow']:.0f}", f"{each['collector_ns_per_entry']:.1f}", f"{each['take_over_ms']:.1f}"] for each in tables]
+    found = {each["flows"]: each for each in tables}
+    checks = [reported(f"ns per packet, {name}: {large:,} flows / {small:,}", found[large][f"{name}_ns"] / found[small][f"{name}_ns"])
+              for small, large in ((1_000_000, 4_000_000),) if {small, large} <= found.keys() for name in ("single", "batched")]
     if beside:
-        print(f"kernel, UDP to a new destination on lo: {beside['without']:.0f} ns without conntrack, {beside['with']:.0f} with: "
-              f"{beside['conntrack_ns_per_new_flow']:.0f} ns per new flow")
+        checks.append(reported("ns that the kernel's conntrack adds to a new UDP flow on lo", beside["conntrack_ns_per_new_flow"]))
+    plot = Plot("conntrack", "Flow table: lookup and update of a random flow's packet", Axis("flows", log=True), Axis("ns per packet"), {
+        "batches of 64": [(each["flows"], each["batched_ns"], *each["batched_spread"]) for each in tables],
+        "one by one": [(each["flows"], each["single_ns"], *each["single_spread"]) for each in tables],
+        "memory, batches": [(each["flows"], *3 * (each["batched_floor_ns"],)) for each in tables],
+        "memory, one by one": [(each["flows"], *3 * (each["single_floor_ns"],)) for each in tables]})
+    return report(f"Flow table; medians of {options.runs} runs of {options.packets:,} packets", machine, ["", "known", *COLUMNS], rows, checks,
+                  {"question": "conntrack", "runs": options.runs, "tables": tables, "kernel": beside}, options.json, [plot])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -109,3 +109,10 @@ def test_every_question_asks_in_its_first_line(name):
 def test_help_lists_the_questions():
     done = subprocess.run([sys.executable, "-m", "bench", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert all(f"  {name} " in done.stdout for name in QUESTIONS)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_question_has_the_shared_options(name):
+    """`python -m bench` gives each --json and --quick."""
+    text = (ROOT / "bench" / f"{name}.py").read_text()
+    assert "Arguments(" in text and "report(" in text
