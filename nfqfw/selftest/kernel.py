@@ -43,6 +43,7 @@ MAC = {"eth0": "02:00:00:00:01:01", "client": "02:00:00:00:01:02", "eth1": "02:0
 IP_HDRINCL_V6 = 36
 DELIVERED, LEAVING, CLASSED = 7, 8, 9       # nfnetlink_log groups
 SENTINEL_SECONDS = 5
+UP_SECONDS = 60
 
 SYSCTLS = {
     "net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1,
@@ -205,15 +206,28 @@ class KernelTwin:
         """Far ends up, and the one socket that sends and hears on both."""
         _enter(self.wires)
         self._run("ip", "link set client up arp off\nlink set server up arp off\n")
+        self._until_up("client", "server")
         self.wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         self.wire.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         self.wire.settimeout(SENTINEL_SECONDS)
         _enter(self.router)
+        self._until_up("eth0", "eth1")
         mac = {name: bytes.fromhex(text.replace(":", "")) for name, text in MAC.items()}
         self.ether = {"client": mac["eth0"] + mac["client"], "server": mac["eth1"] + mac["server"]}
         self.sentinel = (self.ether["client"] + struct.pack(">HHHBBH", ARP, 1, 0x0800, 6, 4, 1) + mac["client"]
                          + bytes((10, 0, 1, 2)) + b"\0" * 6 + bytes((10, 0, 1, 1)))
+
+    def _until_up(self, *links: str) -> None:
+        """A kernel thread tells links that they carry; on a busy machine that takes seconds, and what is sent before is lost."""
+        deadline = time.monotonic() + UP_SECONDS
+        while time.monotonic() < deadline:
+            said = subprocess.run([_tool("ip"), "-o", "link"], text=True, capture_output=True, check=True).stdout
+            states = {line.split(": ")[1].split("@")[0]: " state UP " in line for line in said.splitlines()}
+            if all(states[link] for link in links):
+                return
+            time.sleep(0.05)
+        raise OracleUnavailable(f"links do not come up in {UP_SECONDS} s: {', '.join(links)}")
 
     def _run(self, tool: str, script: str) -> None:
         arguments = [_tool(tool), *(("-batch", "-") if tool == "ip" else ("-f", "-") if tool == "nft" else ())]
