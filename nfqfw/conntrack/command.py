@@ -320,7 +320,7 @@ def wanted_entry(request: Request) -> Entry:
                   state=keys.get("state", 0), mark=mark_and_mask(given["mark"])[0] if "mark" in given else 0, original=original, reply=reply,
                   labels=given.get("label-add") or 0)
     if "orig-vtag" in keys or "reply-vtag" in keys:
-        entry.extra["vtag"] = (keys.get("orig-vtag", 0), keys.get("reply-vtag", 0))
+        entry.extra["vtag"] = tuple(listing.swapped(keys.get(key, 0)) for key in ("orig-vtag", "reply-vtag"))
     return entry
 
 

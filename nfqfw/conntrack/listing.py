@@ -5,12 +5,15 @@ Pure functions of an Entry; nothing here knows a table.
 """
 
 import ipaddress
+import sys
 import time
 
 from nfqfw.conntrack import tcp
 from nfqfw.conntrack.entry import ASSURED, DST_NAT, PORT_PROTOCOLS, SEEN_REPLY, SRC_NAT, TELL_MARK, Entry, Side
 
 NAMES = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
+DCCP = 33
+PROC_NAMES = {proto: word for proto, word in NAMES.items() if proto != DCCP}
 FAMILIES = {2: "ipv4", 10: "ipv6"}
 STATUS_WORDS = ((2, "SEEN_REPLY"), (4, "ASSURED"), (1024, "FIXED_TIMEOUT"), (1, "EXPECTED"))
 EVENTS = {"NEW": "    [NEW] ", "UPDATE": " [UPDATE] ", "DESTROY": "[DESTROY] "}
@@ -40,15 +43,19 @@ def common_zone(entry: Entry) -> int:
     return entry.original.zone if entry.original.zone == entry.reply.zone else 0
 
 
-def middle(entry: Entry, show=str) -> str:
-    """Both tuples with zones and counters, [UNREPLIED] between them; `show` writes an address."""
+def middle(entry: Entry, show=str, dccp: str = " sport=0 dport=0") -> str:
+    """Both tuples with zones and counters, [UNREPLIED] between them; `show` writes an address.
+
+    dccp: the kernel has no tracker for it, but the tool shows ports, which it is not told.
+    """
+    keys = {DCCP: dccp}.get(entry.proto)
     a, b = entry.original, entry.reply
     one_way = a.zone != b.zone
     return (
-        f"src={show(a.src)} dst={show(a.dst)}{key_words(entry, a)}"
+        f"src={show(a.src)} dst={show(a.dst)}{key_words(entry, a) if keys is None else keys}"
         + (f" zone-orig={a.zone}" if one_way and a.zone else "") + counters(entry, a)
         + ("" if entry.status & SEEN_REPLY else " [UNREPLIED]")
-        + f" src={show(b.src)} dst={show(b.dst)}{key_words(entry, b)}"
+        + f" src={show(b.src)} dst={show(b.dst)}{key_words(entry, b) if keys is None else keys}"
         + (f" zone-reply={b.zone}" if one_way and b.zone else "") + counters(entry, b)
         + (" [ASSURED]" if entry.status & ASSURED else "")
     )
@@ -116,8 +123,8 @@ def proc_line(entry: Entry, now_ns: int) -> str:
         state = "timeout={}, stream_timeout={} ".format(*entry.extra.get("gre", (30, 180)))
     one_way = entry.original.zone != entry.reply.zone
     return (
-        f"{FAMILIES[entry.family]:<8} {entry.family} {name(entry.proto):<8} {entry.proto} {entry.timeout} {state}"
-        + middle(entry, full_address) + f" mark={entry.mark}" + label(entry) + ("" if one_way else f" zone={common_zone(entry)}")
+        f"{FAMILIES[entry.family]:<8} {entry.family} {PROC_NAMES.get(entry.proto, 'unknown'):<8} {entry.proto} {entry.timeout} {state}"
+        + middle(entry, full_address, "") + f" mark={entry.mark}" + label(entry) + ("" if one_way else f" zone={common_zone(entry)}")
         + times(entry, now_ns, frozenset()) + f" use={entry.use + 1}"
     )
 
@@ -152,9 +159,14 @@ def save_keys(entry: Entry) -> str:
     if entry.state_name:
         text += f" --state {entry.state_name}"
     if entry.proto == 132:
-        tags = entry.extra.get("vtag", (0, 0))
+        tags = [swapped(tag) for tag in entry.extra.get("vtag", (0, 0))]
         text += f" --orig-vtag {tags[0]} --reply-vtag {tags[1]}"
     return text
+
+
+def swapped(tag: int) -> int:
+    """A verification tag as the tool writes and reads it: the four bytes of the wire taken as a number of this machine."""
+    return int.from_bytes(tag.to_bytes(4, "big"), sys.byteorder)
 
 
 # ---- -o xml --------------------------------------------------------------------------------------------------------------
@@ -171,7 +183,7 @@ def xml_line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> str:
 
 def xml_side(entry: Entry, side: Side, direction: str) -> str:
     keys = ""
-    if entry.proto in PORT_PROTOCOLS:
+    if entry.proto in PORT_PROTOCOLS or entry.proto == DCCP:
         keys = f"<sport>{side.sport}</sport><dport>{side.dport}</dport>"
     elif entry.proto == 47:
         keys = f"<srckey>{side.sport:#x}</srckey><dstkey>{side.dport:#x}</dstkey>"

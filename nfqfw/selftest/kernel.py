@@ -265,6 +265,9 @@ class KernelTwin:
             return outcome
 
     def _command(self, text: str) -> str:
+        if text == "--proc":
+            with open("/proc/thread-self/net/nf_conntrack") as f:
+                return normal_listing(0, f.read())
         done = subprocess.run([_tool("conntrack"), *text.split()], capture_output=True, text=True, env=self.environment, check=False)
         return normal_listing(done.returncode, done.stdout + done.stderr)
 

@@ -77,7 +77,8 @@ class Outcome:
 def normal_listing(code: int, text: str) -> str:
     """What a conntrack command says, as it is compared: lines in any order (a hash table's), ids and port ids taken out, time-outs as the
     ten seconds that they lie in."""
-    text = re.sub(r"\b(port)?id=\d+", r"\1id=N", re.sub(r"<id>\d+", "<id>N", text))
+    text = re.sub(r"\bid=\d{6,}", "id=N", re.sub(r"<id>\d+", "<id>N", text))           # an ICMP id has at most five digits
+    text = re.sub(r"(<deltatime>|delta-time=)\d+", r"\1N", text)
     text = re.sub(r"(^(?:ipv[46] +\d+ )?[a-z]\w+ +\d+ |^|-t |<timeout>)(\d+)(?= |<)", lambda m: m[1] + str(-(-int(m[2]) // 10) * 10), text, flags=re.M)
     return "\n".join([f"code {code}", *sorted(text.splitlines())])
 
