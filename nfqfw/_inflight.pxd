@@ -25,7 +25,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from nfqfw._atomic cimport add32, load32, load64, lock, store32, store64, unlock
+from nfqfw._atomic cimport add32, load32, load64, lock, prefetch, store32, store64, unlock
 from nfqfw._packet cimport HAS_L4, IPV4, Packet, be16
 
 
@@ -43,6 +43,12 @@ cdef enum:
     PIECES_SECONDS = 30         # ipfrag_time
 
 
+cdef enum Own:                  # InFlight.own
+    NOT_OWN = 0
+    OWN_UNSENT = 1              # a reply of ours that has not left yet: another key
+    OWN_SENT = 2
+
+
 cdef struct InFlight:           # 64 bytes
     uint64_t key
     uint64_t check              # second half of the key
@@ -52,14 +58,11 @@ cdef struct InFlight:           # 64 bytes
     uint32_t serial
     uint8_t ctinfo
     uint8_t done                # hooks already run, one bit each
-    uint8_t trace
-    uint8_t own                 # of a reply of ours that has not left yet: another key
-    uint8_t made_here           # the packet is a reply of ours (Packet.own)
-    uint8_t writer              # thread
+    uint8_t own                 # Own: is it a reply of ours?
+    uint8_t traced_zone_dir     # Packet.trace, and Packet.zone_dir above that bit
     uint16_t zone
-    uint8_t zone_dir
+    uint8_t writer              # thread
     uint8_t ttl                 # as the packet leaves
-    uint8_t pad[2]
     uint32_t mark
     uint32_t batch              # of the writer
     uint32_t generation
@@ -93,7 +96,8 @@ cdef struct Pieces:             # an IPv4 datagram whose fragments crossed PRERO
 
 
 cdef struct InFlightTable:
-    InFlight* records
+    InFlight* records           # each in a cache line
+    void* memory                # what they lie in
     uint32_t capacity
     uint32_t threads
     uint32_t count              # one thread: records; several: 0 = none was ever written
@@ -126,10 +130,11 @@ cdef inline InFlightTable* inflight_new(uint32_t threads) noexcept nogil:
         return NULL
     t.threads = threads
     t.capacity = INFLIGHT_MAX + (threads - 1) * QUEUE_HOLDS
-    t.records = <InFlight*>calloc(t.capacity, sizeof(InFlight))
-    if t.records == NULL:
+    t.memory = calloc(t.capacity + 1, sizeof(InFlight))
+    if t.memory == NULL:
         free(t)
         return NULL
+    t.records = <InFlight*>((<size_t>t.memory + 63) & ~<size_t>63)
     memset(t.head, 0xff, sizeof(t.head))
     memset(t.tail, 0xff, sizeof(t.tail))
     t.pool = NO_RECORD
@@ -142,7 +147,7 @@ cdef inline InFlightTable* inflight_new(uint32_t threads) noexcept nogil:
 
 cdef inline void inflight_free(InFlightTable* t) noexcept nogil:
     if t != NULL:
-        free(t.records)
+        free(t.memory)
         free(t)
 
 
@@ -271,7 +276,7 @@ cdef inline const InFlight* mistakable(const InFlightTable* t, uint32_t bucket, 
 
 
 cdef inline bint inflight_write(InFlightTable* t, const InFlight* wanted, uint32_t* writer, uint32_t* batch) noexcept nogil:
-    """Add a record (all fields up to `zone_dir` are the caller's) at the end of the order.  False: not written.
+    """Add a record (all fields up to `mark` are the caller's) at the end of the order.  False: not written.
 
     Not written with batch 0: the table is full.  Else: call again when thread `writer` has sent `batch`, or two packets
     that look alike might be taken for each other.  With writer NULL that is not asked.
@@ -314,7 +319,7 @@ cdef inline bint inflight_write(InFlightTable* t, const InFlight* wanted, uint32
         t.count += 1
     elif load32(&t.count) == 0:
         store32(&t.count, 1)
-    if r.own:
+    if r.own == OWN_UNSENT:
         add32(&t.own_count, 1)
     leave(t, s)
     return True
@@ -338,7 +343,7 @@ cdef inline void inflight_unlink(InFlightTable* t, Stripe* s, uint32_t i, uint32
         s.newest = r.older
     else:
         t.records[r.newer].older = r.older
-    if r.own:
+    if r.own == OWN_UNSENT:
         add32(&t.own_count, 0xffffffff)
     r.bucket_next = s.free_list
     s.free_list = i
@@ -362,7 +367,7 @@ cdef inline uint32_t find_record(const InFlightTable* t, uint32_t first, uint64_
     while i != NO_RECORD and (found == NO_RECORD or n < ALIKE_WALK):
         r = &t.records[i]
         n += 1
-        if r.key == key and r.check == check and r.own == own and not (r.done >> hook) & 1:
+        if r.key == key and r.check == check and (r.own == OWN_UNSENT) == own and not (r.done >> hook) & 1:
             if own or (r.mark == p.mark and (r.ttl == p.ttl or r.ttl == p.ttl + 1)):
                 before[0] = previous
                 return i
@@ -388,6 +393,17 @@ cdef inline bint inflight_take(InFlightTable* t, uint64_t key, uint64_t check, b
         inflight_unlink(t, s, i, before)
     leave(t, s)
     return i != NO_RECORD
+
+
+cdef inline void inflight_prefetch_bucket(const InFlightTable* t, uint64_t key) noexcept nogil:
+    """First of two stages ahead of inflight_take for a batch."""
+    prefetch(&t.head[bucket_of(key)])
+
+
+cdef inline void inflight_prefetch_record(const InFlightTable* t, uint64_t key) noexcept nogil:
+    cdef uint32_t i = load32(&t.head[bucket_of(key)])
+    if i != NO_RECORD:
+        prefetch(&t.records[i])
 
 
 cdef inline uint32_t inflight_count(const InFlightTable* t) noexcept nogil:

@@ -33,6 +33,10 @@ cdef struct Stats:
     uint64_t unknown            # crossings that should have had a record and had none
 
 
+cdef enum:
+    KEYED_MAX = 64              # limits.BATCH_PACKETS
+
+
 cdef struct EngineState:        # one per queue thread
     Context c
     ProgramView* view           # what the thread runs now
@@ -54,6 +58,8 @@ cdef struct EngineState:        # one per queue thread
     uint32_t attached           # hooks that are queued to us, one bit each
     uint32_t next_attached
     uint32_t serial
+    uint64_t keys[64][2]        # in-flight keys of the batch's first packets
+    uint8_t keyed               # 0: nothing was in flight when the batch came
     uint32_t at                 # number of the packet in hand within its batch
     uint32_t releasable         # entries of the outbox that may be sent while it is in hand
     uint8_t thread              # its number among those that share `inflight`

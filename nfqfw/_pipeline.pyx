@@ -22,8 +22,9 @@ from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, 
                             defrag_free, defrag_new, defrag_release, leaves_whole)
 from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
-from nfqfw._inflight cimport (STRIPES, InFlight, InFlightTable, inflight_key, inflight_piece_key, inflight_refused, inflight_take,
-                              inflight_write, next_generation, pieces_note, pieces_seen, progress_boundary, progress_sent)
+from nfqfw._inflight cimport (NOT_OWN, OWN_SENT, OWN_UNSENT, STRIPES, InFlight, InFlightTable, inflight_key, inflight_piece_key,
+                              inflight_prefetch_bucket, inflight_prefetch_record, inflight_refused, inflight_take, inflight_write,
+                              next_generation, pieces_note, pieces_seen, progress_boundary, progress_sent)
 from nfqfw._nat cimport NatInfo, manip_of_hook, nat_packet, nat_setup
 from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket, Redirected, new_redirected
 from nfqfw._packet cimport *
@@ -90,7 +91,7 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     proto = reply.data[9] if reply.family == IPV4 else reply.data[6]
     inflight_key(reply.data, reply.len, reply.family, thoff, <uint8_t>proto, True, &r.key, &r.check)
     fill_record(e, &r, p)
-    r.own = 1
+    r.own = OWN_UNSENT
     r.done = 0
     if p.conn == 0:
         # tracked like any other; and to the raw table a reply to an UNTRACKED packet has something attached (no connection)
@@ -102,7 +103,7 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
 
 
 cdef inline void fill_record(EngineState* e, InFlight* r, const Packet* p) noexcept nogil:
-    r.own = 0
+    r.own = OWN_SENT if p.own else NOT_OWN
     r.writer = e.thread
     r.conn = p.conn
     r.life = p.life
@@ -110,10 +111,8 @@ cdef inline void fill_record(EngineState* e, InFlight* r, const Packet* p) noexc
     r.serial = p.serial
     r.ctinfo = p.ctinfo
     r.done = p.step
-    r.trace = p.trace
-    r.made_here = p.own
+    r.traced_zone_dir = <uint8_t>((p.trace != 0) | (p.zone_dir << 1))
     r.zone = p.zone
-    r.zone_dir = p.zone_dir
     r.ttl = p.ttl
     r.mark = p.mark
 
@@ -436,6 +435,10 @@ cdef inline bint crosses_again(const EngineState* e, const Packet* p) noexcept n
     return p.hook == FORWARD or p.hook == OUTPUT
 
 
+cdef inline void key_of(const Packet* p, uint64_t* key, uint64_t* check) noexcept nogil:
+    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, key, check)
+
+
 cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     """What we know of a packet from an earlier crossing, if anything."""
     cdef uint64_t key, check
@@ -448,11 +451,15 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     p.zone = p.zone_dir = 0
     p.secmark = 0
     p.trace = e.trace_all
-    if load32(&e.inflight.count) == 0:
+    if not e.keyed:
         e.serial += 1
         p.serial = e.serial
         return
-    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &key, &check)
+    if e.at < KEYED_MAX:
+        key = e.keys[e.at][0]
+        check = e.keys[e.at][1]
+    else:
+        key_of(p, &key, &check)
     if not inflight_take(e.inflight, key, check, False, hook, p, &r) and not (hook == INPUT and take_merged(e, p, &r)):
         if not (hook == OUTPUT and load32(&e.inflight.own_count) and take_own(e, p, &r)):
             e.serial += 1
@@ -462,13 +469,13 @@ cdef inline void recall(EngineState* e, Packet* p) noexcept nogil:
     p.life = r.life
     p.ctinfo = r.ctinfo
     p.step = r.done
-    p.own = r.own | r.made_here
+    p.own = r.own != NOT_OWN
     p.zone = r.zone
-    p.zone_dir = r.zone_dir
+    p.zone_dir = r.traced_zone_dir >> 1
     p.secmark = r.secmark
     p.serial = r.serial
-    p.trace = r.trace | e.trace_all
-    if r.own:
+    p.trace = (r.traced_zone_dir & 1) | e.trace_all
+    if r.own == OWN_UNSENT:
         e.serial += 1
         p.serial = e.serial
 
@@ -499,7 +506,7 @@ cdef inline bint remember(EngineState* e, Packet* p) noexcept nogil:
     """Write the in-flight record of an accepted packet that will cross again."""
     cdef uint32_t writer, batch
     cdef InFlight r
-    inflight_key(p.data, p.len, p.family, p.thoff if p.flags & HAS_L4 else 0, p.proto, False, &r.key, &r.check)
+    key_of(p, &r.key, &r.check)
     fill_record(e, &r, p)
     if p.conn:
         conntrack_hold(e.conntrack, p.conn)
@@ -666,12 +673,21 @@ cdef inline void take_up(EngineState* e, uint64_t now_ns) noexcept nogil:
 
 cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept nogil:
     """Stages ahead of judging: parse all, then ask memory for all buckets, then for all entries, so that they come together."""
-    cdef uint32_t i
+    cdef uint32_t i, keyed = 0
     cdef bint tracks = (e.c.program.features[0] | e.c.program.features[1]) & NEEDS_CONNTRACK and n > 1
     for i in range(n):
         parse(&packets[i])
         if tracks and not packets[i].flags & BAD_IP:
             conntrack_prefetch_bucket(e.conntrack, &packets[i])
+    e.keyed = load32(&e.inflight.count) != 0        # a packet that comes again came after its record was written
+    if e.keyed:
+        keyed = n if n < KEYED_MAX else KEYED_MAX
+    for i in range(keyed):
+        if not packets[i].flags & BAD_IP:
+            key_of(&packets[i], &e.keys[i][0], &e.keys[i][1])
+            inflight_prefetch_bucket(e.inflight, e.keys[i][0])
+    for i in range(keyed):
+        inflight_prefetch_record(e.inflight, e.keys[i][0])
     if tracks:
         for i in range(n):
             conntrack_prefetch_entry(e.conntrack, &packets[i])
