@@ -335,33 +335,23 @@ def restore_text(call: Call, text: str, options: restore.Options, path: str) -> 
         restorer = restore.Restorer(ruleset, options, path, call.program, call.resolver)
         restorer.run = lambda command: restore_command(call, restorer, command)
         restorer.note = call.out.append
-        number = 0
         try:
             with restore.collector_paused(len(text)):
-                for number, line in enumerate(lines_of(text), 1):
+                for line in restorer.lines(restore.encoded(text, path)):
                     commits = len(restorer.committed)
-                    restorer.feed(line, number)
+                    restorer.feed(line)
                     if len(restorer.committed) != commits and not options.test:
                         check(Ruleset(call.family, {restorer.committed[-1].name: restorer.committed[-1]}))
             if restorer.editor is not None or restorer.skipping:
-                call.err.append(f"{call.program}: COMMIT expected at line {number + 1}\n")
+                call.err.append(f"{call.program}: COMMIT expected at line {restorer.line + 1}\n")
                 return call.result(OTHER_PROBLEM)
         except Done:
             return call.result(0)
         except (RuleError, RuleErrors) as error:
-            return restore_failed(call, error, number)
+            return restore_failed(call, error, restorer.line)
         if not options.test and restorer.committed:
             call.store.commit({call.family: restorer.finish()})
     return call.result(0)
-
-
-def lines_of(text: str):
-    """Lines with their newline; only a newline ends one."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start) + 1 or len(text)
-        yield text[start:end]
-        start = end
 
 
 def restore_command(call: Call, restorer: restore.Restorer, command: Command) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
@@ -21,7 +22,6 @@ from nfqfw.rules.grammar import DEFAULT_RESOLVER, Command, Parser, make_rules
 from nfqfw.rules.model import BUILTIN_CHAINS, Ruleset, Table
 
 FILE_RESOLVER = FileResolver()
-COUNTED = re.compile(r"\[(\d+):(\d+)\] *(?=-A )", re.ASCII)
 COUNTS = re.compile(r"\[(\d+):(\d+)\]\Z")
 
 
@@ -70,11 +70,25 @@ class Restorer:
                 return table
         return self.ruleset.table(name)
 
-    def feed(self, text: str, number: int) -> None:
+    def lines(self, data: bytes) -> Iterator[str]:
+        """Each line that has to be fed, with its newline if it has one; `self.line` is its number.
+
+        Lines that are plainly rules in the form that save prints are taken at once and do not come out.
+        """
+        at, end = 0, len(data)
+        while at < end:
+            if self.editor is not None and not self.options.verbose:
+                at, number = self.scanner.run(data, at, self.line + 1, self.editor, self.options.counters, self.file)
+                self.line = number - 1
+                if at == end:
+                    return
+            stop = data.find(b"\n", at) + 1 or end
+            self.line += 1
+            yield data[at:stop].decode(errors="surrogateescape")
+            at = stop
+
+    def feed(self, text: str) -> None:
         """One line with its newline, if it has one."""
-        self.line = number
-        if self.editor is not None and text.startswith(("-A ", "[")) and self.quick_rule(text):
-            return
         if text == "\n":
             return
         if text.startswith("#"):
@@ -195,34 +209,6 @@ class Restorer:
             place(error, locals().get("words") or [], start, text)
             raise
 
-    def quick_rule(self, text: str) -> bool:
-        """Take a line in the form that save prints; False if the long way has to look at it."""
-        start, packets, byte_count = 0, 0, 0
-        if text.startswith("["):
-            found = COUNTED.match(text)
-            if found is None:
-                return False
-            start = found.end()
-            if self.options.counters:
-                packets, byte_count = int(found[1]) & (1 << 64) - 1, int(found[2]) & (1 << 64) - 1
-        elif not text.startswith("-A "):
-            return False
-        end = len(text) - 1 if text.endswith("\n") else len(text)
-        if end > RESTORE_LINE_BYTES // 4 or self.options.verbose:
-            return False
-        found = self.scanner.rule(text[:end], start, packets, byte_count, self.file, self.line)
-        if found is None:
-            return False
-        name, rule = found
-        editor = self.editor
-        if name in editor.owned:
-            editor.chains[name].rules.append(rule)
-            return True
-        if name not in editor.chains:
-            return False
-        editor.own(name).rules.append(rule)
-        return True
-
     def rule_counts(self, text: str) -> tuple[tuple[int, int], int]:
         """Counts in front of a command, and where the command starts."""
         end = text.find("]")
@@ -305,17 +291,15 @@ def load(text: str, name: str = "", family: int = 2, counters: bool = True, reso
     restorer = Restorer(Ruleset(family), Options(counters=False), name, "iptables-restore" if family == 2 else "ip6tables-restore", resolver)
     restorer.options.counters = counters
     errors: list[RuleError] = []
-    lines = text.split("\n")
-    last = len(lines)
     with collector_paused(len(text)):
-        for number, line in enumerate(lines, 1):
-            if number == last and line == "":
-                break
+        for line in restorer.lines(encoded(text, name)):
             try:
-                feed_leniently(restorer, line, number)
+                feed_leniently(restorer, line.removesuffix("\n"))
             except RuleError as error:
-                errors.append(located(error, name, number, line))
+                errors.append(located(error, name, restorer.line, line.removesuffix("\n")))
     if restorer.editor is not None:
+        lines = text.split("\n")
+        last = len(lines)
         errors.append(RuleError(f"COMMIT expected at line {last}", Span(name, last - 1, 1, 1, lines[-2] if last > 1 else ""), OTHER_PROBLEM))
     if errors:
         raise RuleErrors(errors)
@@ -344,16 +328,26 @@ def collector_paused(size: int):
             gc.enable()
 
 
-def feed_leniently(restorer: Restorer, line: str, number: int) -> None:
+def encoded(text: str, name: str = "") -> bytes:
+    """The bytes of a text; what is no text stays as the bytes it was read from."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError as error:
+        before = text[:error.start]
+        line = before.count("\n") + 1
+        raise RuleErrors([RuleError(f"character {text[error.start]!a} is no text", Span(name, line, error.start - before.rfind("\n"), 1, ""))]) from None
+
+
+def feed_leniently(restorer: Restorer, line: str) -> None:
     """A line whose counts may be missing, as most files have none; a last line without newline counts as whole."""
     if restorer.options.counters and line.startswith(":") and "[" not in line:
         restorer.options.counters = False
         try:
-            restorer.feed(line + "\n", number)
+            restorer.feed(line + "\n")
         finally:
             restorer.options.counters = True
         return
-    restorer.feed(line + "\n", number)
+    restorer.feed(line + "\n")
 
 
 def located(error: RuleError, name: str, number: int, line: str) -> RuleError:
