@@ -4,53 +4,11 @@ from __future__ import annotations
 
 import time
 
-from nfqfw.ext.names import address_text, mask_suffix
-from nfqfw.protocols import NAME_OF
-from nfqfw.rules.model import (INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, Chain, Jump, Rule, Ruleset,
-                               Standard, Table)
+from nfqfw.rules._print import rule_lines, rule_text
+from nfqfw.rules.model import Chain, Ruleset, Table
 
 PROGRAM = {2: "iptables", 10: "ip6tables"}
 VERSION = "1.8.13"
-
-
-def rule_text(rule: Rule, counts: str = "") -> str:
-    """A rule's part of a line behind `-A CHAIN`, a space in front of each word.  counts: ` -c P B` of -S -v."""
-    out = own_part(rule) if rule.source is not None or rule.destination is not None or rule.inverted or rule.in_interface \
-        or rule.out_interface or rule.protocol or rule.fragment else ""
-    for use in rule.matches:
-        out += " -m " + (use.saved or use.text())
-    out += counts
-    target = rule.target
-    if target is None:
-        return out
-    if type(target) is Standard:
-        return f"{out} -j {target.name}"
-    if type(target) is Jump:
-        return f"{out} {'-g' if target.goto else '-j'} {target.chain}"
-    return f"{out} -j {target.text()}"
-
-
-def own_part(rule: Rule) -> str:
-    """Addresses, interfaces, protocol, fragment."""
-    inverted = rule.inverted
-    out = ""
-    if rule.source is not None:
-        out += (" ! -s " if inverted & INV_SRC else " -s ") + network_text(rule.source, rule.source_mask)
-    if rule.destination is not None:
-        out += (" ! -d " if inverted & INV_DST else " -d ") + network_text(rule.destination, rule.destination_mask)
-    if rule.in_interface:
-        out += (" ! -i " if inverted & INV_IN else " -i ") + rule.in_interface
-    if rule.out_interface:
-        out += (" ! -o " if inverted & INV_OUT else " -o ") + rule.out_interface
-    if rule.protocol:
-        out += f"{' !' if inverted & INV_PROTO else ''} -p {NAME_OF.get(rule.protocol) or rule.protocol}"
-    if rule.fragment:
-        out += " ! -f" if inverted & INV_FRAG else " -f"
-    return out
-
-
-def network_text(address: bytes, mask: bytes) -> str:
-    return address_text(address) + mask_suffix(mask, always=True)
 
 
 def save(ruleset: Ruleset, counters: bool = False, tables: list[str] | None = None, when: float | None = None) -> str:
@@ -66,11 +24,7 @@ def save_table(table: Table, family: int, counters: bool, when: float | None) ->
     lines += [f":{chain.name} {chain.policy or '-'} [{chain.packets}:{chain.bytes}]" if chain.policy
               else f":{chain.name} - [0:0]" for chain in chains]
     for chain in chains:
-        head = f"-A {chain.name}"
-        if counters:
-            lines += [f"[{rule.packets}:{rule.bytes}] {head}{rule_text(rule)}" for rule in chain.rules]
-        else:
-            lines += [head + rule_text(rule) for rule in chain.rules]
+        lines += rule_lines(chain.rules, chain.name, counters)
     lines += ["COMMIT", f"# Completed on {stamp}", ""]
     return "\n".join(lines)
 
