@@ -31,9 +31,9 @@ def rule_text(Rule rule not None, str counts="") -> str:
     return out + " -j " + <str>(target.saved or target.text())
 
 
-def rule_lines(list rules, str chain, bint counters) -> list:
+def rule_lines(list rules, chain, bint counters) -> list:
     """A line of save for each rule, without its newline; with `[packets:bytes] ` in front if counters are wanted."""
-    cdef str head = "-A " + chain
+    cdef str head = f"-A {chain}"
     cdef Rule rule
     cdef list out = []
     for rule in rules:
