@@ -74,7 +74,7 @@ def main() -> int:
         for other in {"bare", "none", "netfilterqueue"} & set(names):
             what, value = f"p{percentile}, nfqfw / {SUBJECTS[other].label}", ratio(times["nfqfw", percentile], times[other, percentile])
             checks.append(at_most(what, value, MOST[percentile]) if other == "bare" and percentile in MOST else reported(what, value))
-    plot = Plot("latency", "UDP round trip through the firewall, one packet at a time", Axis("µs"), Axis(""),
+    plot = Plot("latency", "UDP round trip through the firewall, one packet at a time", Axis("µs", log=True), Axis(""),
                 {f"p{percentile}": [Plot.point(SUBJECTS[name].label, times[name, percentile]) for name in names] for percentile in (50, 99)}, "bars")
     return report(f"UDP ping-pong, µs; median (range) of {options.runs} alternated runs of {options.count:,} round trips", bench.machine,
                   ["", "subject", *(f"p{percentile}" for percentile in PERCENTILES)], lines, sorted(checks),

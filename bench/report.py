@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from bench import svg
@@ -18,6 +19,7 @@ BEGIN, END = "<!-- figures: written by make readme from bench/results -->", "<!-
 SHOWN = ("packets", "rules_ports", "rules_addresses", "growth_misses", "services", "latency")     # plots that the README shows
 ORDER = ("floor", "packets", "rules", "growth", "blocklist", "services", "tcp_bulk", "latency", "connections", "nat", "queues", "fragments",
          "engine", "classify", "conntrack", "memory", "load", "commands")
+FIGURES = re.compile(r"[-≤≥ ]*([\d.,]|$)")
 SUMMED_UP = 3                   # so many checks of a question with one target become one row of the README
 
 
@@ -43,10 +45,11 @@ def draw(found: list[dict], folder: Path) -> list[Path]:
 
 
 def table(columns: list[str], rows: list[list[str]]) -> list[str]:
-    """Markdown; a first column without a heading is left out."""
+    """Markdown; a first column without a heading is left out, columns of figures stand to the right."""
     skip = 0 if columns[0] else 1
     cells = [[cell.replace("|", "\\|") for cell in row[skip:]] for row in [columns, *rows]]
-    return [f"| {' | '.join(row)} |" for row in (cells[0], ["---", *["---:"] * (len(cells[0]) - 1)], *cells[1:])]
+    sides = ["---:" if all(FIGURES.match(row[i]) for row in cells[1:]) else "---" for i in range(len(cells[0]))]
+    return [f"| {' | '.join(row)} |" for row in (cells[0], sides, *cells[1:])]
 
 
 def met(check: dict) -> str:

@@ -14,6 +14,7 @@ from html import escape
 
 WIDTH, PLOT_HEIGHT = 760, 300
 TOP, BOTTOM, ROW = 56, 56, 30
+MANY, SLIM = 20, 20             # names from which rows are lower, and how low
 CHARACTER = 6.6                 # px of an average character at 12 px
 OURS = "nfqfw"                  # always has the first colour
 
@@ -159,8 +160,10 @@ def bars(plot: dict) -> str:
     series, shade = plot["series"], shades(list(plot["series"]))
     names = list(dict.fromkeys(point[0] for each in series.values() for point in each))
     left = 28 + max(map(len, names)) * CHARACTER
-    thick = 18 if len(series) == 1 else 14
-    row = ROW if len(series) == 1 else thick * len(series) + 16
+    of_name = {name: [(label, point) for label, each in series.items() for point in each if point[0] == name] for name in names}
+    most = max(map(len, of_name.values()))
+    thick = 18 if most == 1 else 14
+    row = (ROW if len(names) <= MANY else SLIM) if most == 1 else thick * most + 16
     top, right = TOP + (20 if len(series) > 1 else 0), WIDTH - 70
     bottom = top + row * len(names)
     marked = [plot["mark"][0]] if plot.get("mark") else []
@@ -171,13 +174,13 @@ def bars(plot: dict) -> str:
                   text(scale.place(tick), bottom + 18, number(tick), "quiet", "middle")]
     parts += [line(left, top, left, bottom, "axis"), text((left + right) / 2, bottom + 38, labelled(plot["x"]), "quiet", "middle")]
     if len(series) > 1:
-        parts += legend(shade, left, TOP - 6)
+        parts += legend({name: shade[name] for name in series}, left, TOP - 6)
     for i, name in enumerate(names):
         parts.append(text(left - 10, top + row * (i + 0.5) + 4, name, "text", "end"))
-        for j, (label, each) in enumerate(series.items()):
-            middle = top + row * (i + 0.5) + (j - (len(series) - 1) / 2) * thick
+        for j, (label, point) in enumerate(of_name[name]):
+            middle = top + row * (i + 0.5) + (j - (len(of_name[name]) - 1) / 2) * thick
             only = shade[label] if len(series) > 1 else "s0" if name.startswith(OURS) else "s6"
-            parts += [bar(scale, left, middle, thick - 4, point, only) for point in each if point[0] == name]
+            parts.append(bar(scale, left, middle, thick - 4, point, only))
     if marked:
         at = scale.place(marked[0])
         parts += [f'<line class="mark" stroke-dasharray="5 4" x1="{at:.1f}" y1="{top}" x2="{at:.1f}" y2="{bottom:.1f}"/>',
@@ -197,7 +200,9 @@ def bar(scale: Scale, left: float, y: float, thick: float, point: list, shade: s
 
 
 def number_exact(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" if value >= 100 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def legend(shade: dict[str, str], x: float, y: float) -> list[str]:
