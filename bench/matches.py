@@ -61,6 +61,7 @@ def matches() -> list[Case]:
         Case("hashlimit", "-m hashlimit --hashlimit-name h{n} --hashlimit-upto 1000000/s --hashlimit-burst 1000000 --hashlimit-mode srcip,dstip,srcport,dstport",
              note="a table per rule"),
         Case("hbh", "-m hbh --hbh-len 8 --hbh-opts 1:4", "options"),
+        Case("helper", "-m helper ! --helper ftp"),
         Case("hl", "-m hl --hl-gt 5", "udp6"),
         Case("icmp", "-p icmp -m icmp --icmp-type 8/0", "icmp"),
         Case("icmp6", "-p ipv6-icmp -m icmp6 --icmpv6-type 128/0", "icmp6"),

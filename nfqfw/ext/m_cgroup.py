@@ -22,4 +22,4 @@ class Cgroup:
             raise KernelRefusal("EINVAL", "xt_cgroup: need either path or classid" if not use.values else "xt_cgroup: both path and classid specified")
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match cgroup")
+        return Unevaluated("not evaluated yet: cgroup: a queue's listener does not ask for the control group of a packet's socket")

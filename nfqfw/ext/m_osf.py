@@ -20,4 +20,4 @@ class Osf:
         return f"OS fingerprint match {'! ' if 'genre' in use.inverted else ''}{use.values['genre']}"
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match osf")
+        return Unevaluated("not evaluated yet: osf: needs a file of fingerprints")

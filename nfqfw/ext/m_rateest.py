@@ -53,4 +53,4 @@ class Rateest:
         raise KernelRefusal("ENOENT" if "name1" in use.values and "sign" in use.values else "EINVAL")
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match rateest")
+        return Unevaluated("not evaluated yet: rateest: needs the estimators of RATEEST")

@@ -19,4 +19,4 @@ class Rpfilter:
         return "rpfilter" + "".join(f" {word}" for word in WORDS if word.replace("-", "_") in use.values)
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match rpfilter")
+        return Unevaluated("not evaluated yet: rpfilter: needs the route back to a source")

@@ -40,4 +40,4 @@ class Set:
         return self.words(use, "").lstrip()
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match set")
+        return Unevaluated("not evaluated yet: set: needs the sets of ipset")

@@ -18,4 +18,4 @@ class Socket:
         return "socket" + self.save(use)
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match socket")
+        return Unevaluated("not evaluated yet: socket: needs the sockets of this host")

@@ -39,4 +39,4 @@ class Srh:
         return " ".join(["srh", *words])
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: match srh")
+        return Unevaluated("not evaluated yet: srh: segment routing headers are not read")

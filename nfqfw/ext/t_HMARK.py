@@ -80,4 +80,4 @@ class Hmark:
         return out + "".join(f"{name} {text} " for name, text in self.fields(values, False)) + f"rnd 0x{values['rnd']:x} "
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: target HMARK")
+        return Unevaluated("not evaluated yet: HMARK: the kernel's hash of addresses and ports is not computed here")

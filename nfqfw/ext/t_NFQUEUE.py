@@ -46,4 +46,4 @@ class Nfqueue:
             raise KernelRefusal("EINVAL", "xt_NFQUEUE: number of total queues is 0")
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: target NFQUEUE")
+        return Unevaluated("not evaluated yet: NFQUEUE: needs a verdict that hands packets to another program's queue")

@@ -47,4 +47,4 @@ class Rateest:
         return f"name {values['name']} interval {time_text(values['interval'])} ewmalog {time_text(values['ewmalog'])}"
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: target RATEEST")
+        return Unevaluated("not evaluated yet: RATEEST: needs rates measured over time")

@@ -44,4 +44,4 @@ class Set:
         return self.words(use, "").lstrip()
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: target SET")
+        return Unevaluated("not evaluated yet: SET: needs the sets of ipset")

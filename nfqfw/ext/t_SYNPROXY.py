@@ -23,4 +23,4 @@ class Synproxy:
         return f"SYNPROXY{self.words(use, '')} "
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: target SYNPROXY")
+        return Unevaluated("not evaluated yet: SYNPROXY: needs a handshake of its own with both ends")

@@ -24,4 +24,4 @@ class Tee:
             raise KernelRefusal("EINVAL")
 
     def lower(self, use, rule):
-        return Unevaluated("not evaluated yet: target TEE")
+        return Unevaluated("not evaluated yet: TEE: needs a copy sent by a route of its own")
