@@ -24,6 +24,7 @@ SOL_NETLINK = 270
 NETLINK_EXT_ACK = 11
 NETLINK_ADD_MEMBERSHIP = 1
 NLMSGERR_ATTR_MSG = 1
+MAX_ERRNO = 4095                # linux/err.h
 
 HEADER = struct.Struct("=IHHII")        # length, type, flags, sequence, port
 ATTRIBUTE = struct.Struct("=HH")        # length, type
@@ -187,5 +188,7 @@ def error_of(body: bytes, index: int = 0) -> NetlinkError | None:
     number = -struct.unpack_from("=i", body)[0]
     if number == 0:
         return None
+    if not 0 < number <= MAX_ERRNO:
+        return NetlinkError(errno.EBADMSG, "", index)
     words = next((string(payload) for kind, payload in attributes(body, 4) if kind == NLMSGERR_ATTR_MSG), "")
     return NetlinkError(number, words, index)

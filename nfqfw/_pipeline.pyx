@@ -33,6 +33,7 @@ from nfqfw._paths cimport (OP_CONFIRM, OP_NAT, PATHS, READS_CONNMARK, READS_PACK
                            PathTable, Tape, path_before, path_find, path_key, path_keep, rememberable, tape_op)
 from nfqfw._program cimport (FILTER, MANGLE, NAT, NEEDS_CONNTRACK, NEEDS_DEFRAG, NO_CHAIN, RAW, SECURITY, Context, Counter, ProgramHeader,
                              family_index)
+from nfqfw._receive cimport refused_on_receipt
 from nfqfw._record cimport record_packet, trace
 from nfqfw._reject cimport REJECT_SENT, TCP_RESET_V4, TCP_RESET_V6, IcmpLimit, reject
 from nfqfw._rewrite cimport rewrite_finish
@@ -631,6 +632,10 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
         drop(p, REASON_BAD_IP)
         return
     recall(e, p)
+    if p.family != IPV4 and p.step == 0 and p.hook <= FORWARD and refused_on_receipt(p, e.c.host):
+        drop(p, REASON_BAD_IP)
+        let_go(e, p)
+        return
     if p.flags & IS_FRAGMENT and e.c.program.features[family_index(p.family)] & (NEEDS_CONNTRACK | NEEDS_DEFRAG):
         gather(e, p, at)
         return

@@ -27,7 +27,7 @@ DROPPED = "drop"
 
 @dataclass(slots=True)
 class Fate:
-    """How the way of one packet ended.  verdict: ACCEPT, DROP, or the kernel's own reason ("no route", "ttl exceeded")."""
+    """How the way of one packet ended.  verdict: ACCEPT, DROP, or the kernel's own reason ("no route", "ttl exceeded", "martian")."""
     number: int                     # of the frame in the capture, from 1; 0 = a reply of ours
     time: int                       # ns since the epoch
     data: bytes                     # as it was where it ended

@@ -74,7 +74,7 @@ def packet(protocol: str, source: str | End, destination: str | End, *, flags: s
 @dataclass(slots=True)
 class Outcome:
     """What became of one packet."""
-    verdict: str                    # ACCEPT, DROP, HELD, or why routing ended it ("no route", "ttl exceeded")
+    verdict: str                    # ACCEPT, DROP, HELD, or why routing ended it ("no route", "ttl exceeded", "martian")
     reason: str                     # name of nfqfw's own reason to drop; "none" when the rules decided
     data: bytes                     # as it left, or as it was when it ended
     walk: list = field(default_factory=list)            # the trace: lines, or dicts

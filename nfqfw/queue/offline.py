@@ -31,6 +31,9 @@ RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 1, 2, 3, 5
 
 # why a packet ended that no verdict ended
 DELIVERED, SENT, NO_ROUTE, TTL_EXCEEDED, BAD_PACKET = "delivered", "sent", "no route", "ttl exceeded", "bad packet"
+MARTIAN = "martian"             # an address that cannot be there, or a source route
+SOURCE_ROUTES = (131, 137)      # IPv4 options LSRR, SSRR
+NO_OPERATION, END_OF_OPTIONS = 1, 0
 
 
 @dataclass(slots=True)
@@ -258,6 +261,8 @@ class OfflineQueue:
         ends = addresses(packet.data)
         if ends is None:
             return self._end(packet, BAD_PACKET)
+        if self.router.known and not packet.local and not routable(packet.data, self.router.is_local(ends[0])):
+            return self._end(packet, MARTIAN)
         route = self.router.route(ends[1])
         if route is None:
             return self._end(packet, NO_ROUTE)
@@ -304,6 +309,32 @@ def addresses(data: bytes) -> tuple[bytes, bytes] | None:
     if version == 6 and len(data) >= 40:
         return data[8:24], data[24:40]
     return None
+
+
+def routable(data: bytes, own_source: bool) -> bool:
+    """Whether Linux looks for a route of a packet that came from outside: no martian, no source route (what `sysctl` has by default).
+
+    own_source: its source is an address of this host.  Seen on the kernel: tests/flows/hostile_ip_rcv4.flow.
+    """
+    if data[0] >> 4 != 4:
+        return True
+    source, target = data[12:16], data[16:20]
+    if own_source or source[0] in (0, 127) or 224 <= source[0] < 240 or source == b"\xff\xff\xff\xff" or target[0] in (0, 127):
+        return False
+    return not source_routed(data[20:(data[0] & 15) * 4])
+
+
+def source_routed(options: bytes) -> bool:
+    """A loose or strict source route among IPv4 options (RFC 791)."""
+    at = 0
+    while at < len(options) and options[at] != END_OF_OPTIONS:
+        if options[at] in SOURCE_ROUTES:
+            return True
+        size = 1 if options[at] == NO_OPERATION else options[at + 1] if at + 1 < len(options) else 0
+        if not size or size == 1 and options[at] != NO_OPERATION:
+            return False                                # malformed: refused for that, see hostile_cases.md
+        at += size
+    return False
 
 
 def aged(data: bytes) -> bytes:

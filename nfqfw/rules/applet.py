@@ -15,6 +15,7 @@ from typing import Callable, NamedTuple
 from nfqfw.errors import OTHER_PROBLEM, PARAMETER_PROBLEM, VERSION_PROBLEM, NfqfwError, RuleError, RuleErrors
 from nfqfw.rules import edit, restore
 from nfqfw.rules.grammar import DEFAULT_RESOLVER, Command, Parser
+from nfqfw.rules.lexer import CONTROL
 from nfqfw.rules.listings import Style, change_line, listing
 from nfqfw.rules.model import BUILTIN_CHAINS, Ruleset, Table
 from nfqfw.rules.saving import VERSION, save, specs
@@ -84,6 +85,7 @@ def open_plain(path: str, mode: str):
 
 def run_iptables(call: Call, args: list[str]) -> Result:
     try:
+        refuse_control(args)
         parser = Parser(args, call.family, resolver=call.resolver)
         try:
             command = parser.parse()
@@ -96,6 +98,13 @@ def run_iptables(call: Call, args: list[str]) -> Result:
         return execute(call, command)
     except (RuleError, RuleErrors) as error:
         return failed(call, error, command_letter(locals().get("command")))
+
+
+def refuse_control(args: list[str]) -> None:
+    """As in files: what is saved must be one line a rule, and read back the same (a named difference)."""
+    for word in args:
+        if found := CONTROL.search(word):
+            raise RuleError(f"control character {found.group()!r} in the argument")
 
 
 def command_letter(command: Command | None) -> str:

@@ -223,7 +223,9 @@ class Restorer:
         return (int(packets) & (1 << 64) - 1, int(byte_count) & (1 << 64) - 1), end + 1
 
     def run_command(self, command: Command) -> None:
-        """Commands that change rules; the applet has its own, which also lists."""
+        """Commands that change rules; the applet has its own, which also lists and helps."""
+        if command.help or command.version:             # and what stands beside it was not looked at
+            raise RuleError("a line that asks for help or the version is no rule")
         apply(self.editor, command, self.ruleset.family, self.file, self.line)
 
 

@@ -19,6 +19,7 @@ from nfqfw._engine import Engine, LoadedProgram
 from nfqfw.conntrack.command import run as conntrack_tool
 from nfqfw.ext.lowering import Action
 from nfqfw.host import Host
+from nfqfw.queue.offline import routable
 from nfqfw.reasons import REASONS
 from nfqfw.rules import check, load, lower_rule
 from nfqfw.rules.model import Standard
@@ -70,6 +71,7 @@ def lab_host() -> Host:
 _LOCAL = {IPV4: {bytes((10, 0, 1, 1)), bytes((10, 0, 2, 1)), bytes((127, 0, 0, 1)), bytes((10, 0, 1, 255)), bytes((10, 0, 2, 255))},
           10: {bytes.fromhex("20010db8000100000000000000000001"), bytes.fromhex("20010db8000200000000000000000001"),
                b"\0" * 15 + b"\1"}}
+_OWN4 = {bytes((10, 0, 1, 1)), bytes((10, 0, 2, 1))}
 _ROUTES = {IPV4: ((bytes((10, 0, 1)), ETH0), (bytes((10, 1)), ETH0), (bytes((10, 0, 2)), ETH1), (bytes((10, 2)), ETH1),
                   (bytes((192, 0, 2)), ETH1)),
            10: ((bytes.fromhex("20010db8000a0000"), ETH0), (bytes.fromhex("20010db8000b0000"), ETH1),
@@ -165,6 +167,7 @@ class OurTwin:
 
     def _step(self, step: Step, outcome: Outcome) -> None:
         data = build(step.packet, self.family)
+        data = data if step.point == "local" else without_padding(data, self.family)
         if step.point == "local":
             first = Flying(data, door.OUTPUT, ifout=route(data, self.family), uid=0)
         else:
@@ -203,7 +206,7 @@ class OurTwin:
         self.waiting[:0] = replies + on
 
     def _note(self, p: Flying, decision: door.Decision) -> None:
-        if not self.ctclass and p.hook in (door.PREROUTING, door.OUTPUT):
+        if not self.ctclass and p.hook in (door.PREROUTING, door.OUTPUT) and REASONS[decision.reason] != "bad_ip":
             self.ctclass = decision.ctstate
             self.seen["class " + decision.ctstate] += 1
         self.seen[f"verdict {VERDICTS[decision.verdict]}"] += 1
@@ -214,8 +217,10 @@ class OurTwin:
         """What Linux does with an accepted packet behind a hook: the next crossing, or its end."""
         if p.hook == door.PREROUTING:
             out = route(p.data, self.family)
+            if p.ifin != LO and (is_loopback(p.data, self.family) or not routable(p.data, p.data[12:16] in _OWN4)):
+                return []
             if out == LO:
-                return self._to_input(p) if p.ifin == LO or not is_loopback(p.data, self.family) else []
+                return self._to_input(p)
             return [Flying(forwarded(p.data, self.family), door.FORWARD, p.ifin, out, p.mark, None, p.datagram)] if out else []
         if p.hook == door.OUTPUT:               # rewritten there: routed again
             return [Flying(p.data, door.POSTROUTING, p.ifin, route(p.data, self.family), p.mark, p.uid, p.datagram)]
@@ -264,6 +269,14 @@ def as_raw_socket_sends(data: bytes, family: int) -> bytes:
     head[10:12] = b"\0\0"
     struct.pack_into(">H", head, 10, checksum(bytes(head)))
     return bytes(head) + data[20:]
+
+
+def without_padding(data: bytes, family: int) -> bytes:
+    """What ip_rcv leaves of a frame: bytes behind the length that its header claims are gone."""
+    if len(data) < (20 if family == IPV4 else 40) or family != IPV4 and data[4:7] == b"\0\0\0":
+        return data
+    claimed = struct.unpack_from(">H", data, 2)[0] if family == IPV4 else 40 + struct.unpack_from(">H", data, 4)[0]
+    return data[:claimed] if claimed >= 20 else data
 
 
 def forwarded(data: bytes, family: int) -> bytes:

@@ -294,25 +294,27 @@ def capture(data: bytes) -> None:
     assert sum(len(packet.data) for packet in found) <= len(data)
     for packet in found:
         assert packet.total >= len(packet.data) > 0 and len(packet.hwaddr) <= 8
-    found = [packet._replace(time=min(max(packet.time, 0), 1 << 61)) for packet in found if len(packet.data) <= 65536]
+    found = [packet._replace(time=min(max(packet.time, 0), 1 << 60)) for packet in found if len(packet.data) <= 65536]
     queue = OfflineQueue(feed(), Router(capture_host()))
     pump(queue, found)
+    last = max((packet.time for packet in found), default=0)
+    queue.idle(last + 61 * 10**9)                           # fragments that are still held end with their time
     assert sum(queue.ends.values()) == len(found) + queue.replies, queue.ends
 
 
 def feed():
-    """A Feed over an engine that tracks and rejects; one for all inputs."""
-    if "feed" not in _cache:
-        from nfqfw._conntrack import ConntrackTable
-        from nfqfw._engine import Engine, LoadedProgram
-        from nfqfw.compile import compile_rulesets
-        from nfqfw.queue._feed import Feed
-        from tests.fuzz.setting import full_rules
-        program = compile_rulesets([load(full_rules(v6), "fuzz", family) for v6, family in ((False, 2), (True, 10))])
-        engine = Engine(ConntrackTable(256, 4096), engine_host())
-        engine.load(LoadedProgram(program))
-        _cache["feed"] = Feed(engine), engine
-    return _cache["feed"][0]
+    """A Feed over an engine that tracks, translates and rejects."""
+    from nfqfw._engine import Engine, LoadedProgram
+    from nfqfw.compile import compile_rulesets
+    from nfqfw.queue._feed import Feed
+    from tests.fuzz.setting import full_rules
+    if "loaded" not in _cache:
+        _cache["loaded"] = LoadedProgram(compile_rulesets([load(full_rules(v6), "fuzz", family) for v6, family in ((False, 2), (True, 10))]))
+    table = connections()
+    table.flush()
+    engine = Engine(table, engine_host(), ring_bytes=1 << 14)
+    engine.load(_cache["loaded"])
+    return Feed(engine)
 
 
 def capture_host() -> Host:
