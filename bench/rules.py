@@ -18,8 +18,9 @@ from bench import rulesets
 from bench.path import LABELS, Fresh, Known, present, standing
 from bench.result import Arguments, Axis, Figure, Machine, Plot, at_least, at_most, numbers, ratio, report, reported
 
-SIZES = [1, 10, 100, 1_000, 10_000, 100_000]
+SIZES = [1, 10, 100, 200, 1_000, 2_000, 10_000, 100_000]           # 200, 2,000: beside the break-even, where straight lines are short
 CONTENDERS = ("legacy", "nft", "nfqfw")
+ANSWERED_SIZES = [1, 100, 10_000, 100_000]
 QUESTIONS = {"ports": "port rules, first packets", "addresses": "address rules, first packets", "answered": "port rules, known flows"}
 BACKLOG = 20_000                # packets; the path's cost does not depend on it
 SPEEDUP_AT, SPEEDUP = 10_000, 25                        # port rules, times cheaper than both of the kernel's
@@ -73,30 +74,31 @@ def even_with(contender: str, sizes: list[int], costs: Costs) -> float | None:
 
 def main() -> int:
     parser = Arguments(__doc__, runs=5, quick={"sizes": [1, 100, 1_000], "backlog": 2_000, "runs": 3})
-    parser.add_argument("--sizes", type=numbers, default=SIZES, help="numbers of rules")
+    parser.add_argument("--sizes", type=numbers, help="numbers of rules")
     parser.add_argument("--only", nargs="*", choices=list(QUESTIONS), default=list(QUESTIONS), help="of the three questions")
     parser.add_argument("--backlog", type=int, default=BACKLOG, help="packets that nfqfw drains in a run")
     options = parser.parse_args()
     contenders = [name for name in CONTENDERS if present(name)]
+    sizes = {question: options.sizes or (ANSWERED_SIZES if question == "answered" else SIZES) for question in options.only}
     machine, costs, own = Machine.this(), {}, {}
     for question in options.only:
         costs[question] = {}
-        for rules in options.sizes:
+        for rules in sizes[question]:
             spent, share = measure(question, rules, contenders, options.runs, options.backlog)
             costs[question] |= {(name, rules): values for name, values in spent.items()}
             own[question, rules] = share
-    return tell(machine, options, contenders, costs, own)
+    return tell(machine, options, sizes, contenders, costs, own)
 
 
-def tell(machine: Machine, options, contenders: list[str], costs: dict[str, Costs], own: dict) -> int:
+def tell(machine: Machine, options, sizes: dict[str, list[int]], contenders: list[str], costs: dict[str, Costs], own: dict) -> int:
     rows = [["", QUESTIONS[question], f"{rules:,}", *(Figure.of(costs[question][name, rules]).text() for name in contenders),
-             f"{Figure.of(own[question, rules]).median:.2f}"] for question in costs for rules in options.sizes]
-    checks = [check for question, measured in costs.items() for check in checks_of(question, options.sizes, contenders, measured)]
+             f"{Figure.of(own[question, rules]).median:.2f}"] for question in costs for rules in sizes[question]]
+    checks = [check for question, measured in costs.items() for check in checks_of(question, sizes[question], contenders, measured)]
     document = {"question": "rules", "runs": options.runs, "backlog": options.backlog, "cost_us": {
         question: {f"{name}/{rules}": values for (name, rules), values in measured.items()} for question, measured in costs.items()}}
     return report(f"CPU of a packet's whole path, µs; median (range) of {options.runs} alternated runs", machine,
                   ["", "rules", "number", *(LABELS[name] for name in contenders), "of it nfqfw's process"], rows, checks, document,
-                  options.json, [plot(question, options.sizes, contenders, measured) for question, measured in costs.items()])
+                  options.json, [plot(question, sizes[question], contenders, measured) for question, measured in costs.items()])
 
 
 def checks_of(question: str, sizes: list[int], contenders: list[str], costs: Costs) -> list:
