@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nfqfw.cli import exits
+from nfqfw.cli import exits, settings
 from nfqfw.cli.files import IPV4, IPV6, family_of, read_rules
 from nfqfw.cli.root import require_root
 from nfqfw.limits import QUEUES_MAX
@@ -25,20 +25,23 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--trace", is_flag=True, help="Print every packet's walk: rules, the predicate that failed, verdict.")
 @click.option("--check", "check_only", is_flag=True, help="Load the rules, say what is wrong, and end; needs no root.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object at the end.")
+@settings.options
 def command(rules: Path, rules6: Path | None, queue: int, queues: int, transport: str, exact: bool, trace: bool, check_only: bool,
-            as_json: bool) -> int:
+            as_json: bool, sysctl: tuple[str, ...], config: Path | None) -> int:
     """Filter the present network namespace by RULES, an iptables-save file, until Ctrl-C or SIGTERM; then detach and print totals.
 
     Exit code 0: ended as told; 3: the ruleset has mistakes or asks for what this build does not evaluate; 4: this host cannot do it
     (nfqfw doctor says why); 2: a file cannot be read.  In all but the first nothing is left attached.
     """
+    wanted = settings.chosen(sysctl, config)
     rulesets = load(rules, rules6)
     if check_only:
         click.echo(f"{rules}: ok" + (f"\n{rules6}: ok" if rules6 else ""))
         return exits.OK
     require_root("nfqfw run reads the kernel's packet queue")
     from nfqfw.daemon.service import Daemon, Options
-    daemon = Daemon(rulesets.get(IPV4), rulesets.get(IPV6), Options(queue=queue, queues=queues, transport=transport, exact=exact, trace=trace),
+    daemon = Daemon(rulesets.get(IPV4), rulesets.get(IPV6), Options(queue=queue, queues=queues, transport=transport, exact=exact, trace=trace,
+                                                                              settings=wanted),
                     on_lines=printer(as_json))
     totals = daemon.serve(lambda: click.echo(f"nfqfw: filtering by {rules}{f' and {rules6}' if rules6 else ''}; Ctrl-C ends it", err=True))
     render(totals, as_json)

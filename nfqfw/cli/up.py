@@ -1,7 +1,10 @@
 """nfqfw up: arguments and rendering."""
 
+from pathlib import Path
+
 import click
 
+from nfqfw.cli import settings
 from nfqfw.limits import QUEUES_MAX
 
 
@@ -12,14 +15,16 @@ from nfqfw.limits import QUEUES_MAX
 @click.option("--queue", type=click.IntRange(0, 65535), default=0, show_default=True, help="First NFQUEUE number.")
 @click.option("--queues", type=click.IntRange(1, QUEUES_MAX), default=1, show_default=True, help="Queues, one thread each.")
 @click.option("--exact", is_flag=True, help="Attach every hook, whatever the rules need.")
-def command(rules: str | None, rules6: str | None, background: bool, queue: int, queues: int, exact: bool) -> None:
+@settings.options
+def command(rules: str | None, rules6: str | None, background: bool, queue: int, queues: int, exact: bool, sysctl: tuple[str, ...],
+            config: Path | None) -> None:
     """Start the daemon of this network namespace, with the rulesets given, or empty.
 
     nfqfw iptables, ip6tables, -save and -restore then read and change its rules.  Without -b it stays in the foreground
     until Ctrl-C.
     """
     from nfqfw.daemon.manage import run_in_foreground, start_in_background
-    options = {"queue": queue, "queues": queues, "exact": exact}
+    options = {"queue": queue, "queues": queues, "exact": exact, "settings": settings.chosen(sysctl, config)}
     if background:
         start_in_background(rules, rules6, options)
     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-import time
 from collections.abc import Callable, Sequence
 
 from nfqfw._conntrack import ConntrackTable
@@ -35,6 +34,10 @@ class LiveEvaluator:
     def __init__(self, options, on_lines: Callable[[str, list[str]], object]) -> None:
         self.options = options
         self.flows = Flows(ConntrackTable())
+        try:
+            self.flows.settings(options.settings)
+        except ValueError as error:                     # what only the table knows: its room
+            raise NfqfwError(str(error), "give a smaller number", 2) from None
         self.originals = Originals()
         self.on_lines = on_lines
         self.engines: list = []

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nfqfw import limits
 from nfqfw.daemon import wire
@@ -40,6 +40,7 @@ class Options:
     exact: bool = False         # attach every hook (design.md section 5)
     trace: bool = False
     autostarted: bool = False   # end by ourselves when the namespace is left
+    settings: dict[str, int] = field(default_factory=dict)      # nf_conntrack_*, checked
 
 
 class Daemon:

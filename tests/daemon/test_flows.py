@@ -75,6 +75,19 @@ def test_daemon_ends_while_events_are_followed(namespace):
     assert "0 flow events" in follower.communicate(timeout=20)[0]
 
 
+def test_settings_at_the_start(namespace, tmp_path):
+    """--config and --sysctl of `up`; the command line comes last, and a mistake starts nothing."""
+    file = tmp_path / "nfqfw.conf"
+    file.write_text("# site\nnet.netfilter.nf_conntrack_udp_timeout = 11\nnf_conntrack_icmp_timeout = 12\n")
+    assert "nf_conntrack_tcp_loose: 2 is not in 0..1" in namespace.nfqfw("up", "-b", "--sysctl", "nf_conntrack_tcp_loose=2", code=2)
+    assert "more than this table has room for" in namespace.nfqfw("up", "-b", "--sysctl", "nf_conntrack_max=2000000000", code=None)
+    assert "fix: start it" in namespace.nfqfw("sysctl", "nf_conntrack_max", code=4)
+    namespace.nfqfw("up", "-b", "--config", str(file), "--sysctl", "nf_conntrack_icmp_timeout=13")
+    values = namespace.nfqfw("sysctl", "nf_conntrack_udp_timeout", "nf_conntrack_icmp_timeout")
+    assert values == "net.netfilter.nf_conntrack_udp_timeout = 11\nnet.netfilter.nf_conntrack_icmp_timeout = 13\n"
+    assert namespace.nfqfw("sysctl", "-p", str(file)).endswith("nf_conntrack_icmp_timeout = 12\n")
+
+
 def test_settings(namespace):
     assert "fix: start it" in namespace.nfqfw("sysctl", "nf_conntrack_max", code=4)
     namespace.nfqfw("up", "-b")
