@@ -1,35 +1,51 @@
 """The index of a chain: which rule can match next.  Readers, used by the matcher; the builder is _classify.pyx.
 
 Overview.  A chain is not a classifier with one answer: a rule may hold its fields and still fail a stateful match, or have
-a target that goes on.  So the primitive is "the next rule from here on that can match", in order.  Every rule of an indexed
-chain lives in one place: in the lists of a field that is narrow for it (source, destination, destination port, source
-port), once per class of values that it covers; or, if it asks for a wide prefix, in the node of that prefix; or in the
-list of the rest.  A packet picks one list per field, the nodes around its addresses, and the rest.  Each list is sorted by
-rule, and its entries carry the hull of all fields, so most candidates are refused in 32 bytes without touching the rule.
-What remains is merged by rule number and judged by the rule's own tests: the index can be switched off and nothing changes.
+a target that goes on.  So the primitive is "the next rule from here on that can match", in order.  The rules of an indexed
+chain are dealt to six trees by what they are narrow in: both addresses, the destination, the source, the destination port, the
+source port, nothing.  A node of a tree cuts one field into equal parts and a packet follows its own value; a leaf is a short
+list, sorted by rule, whose entries carry the hull of all fields, so that most candidates are refused in 32 bytes without
+touching the rule.  What remains of the six leaves is merged by rule number and judged by the rule's own tests: the index can be
+switched off and nothing changes.
 
-Which fields of a rule count, and for which packets the index may be asked at all (`indexable`), see _classify.pyx.
+Fields: addresses (IPv6 in four words), ports (ICMP: type and code as the destination port), protocol, interfaces (exact names, by
+a hash of 32 bits).  The class of the connection and whether the packet is a SYN are looked at in the leaves only.  For which
+packets the index may be asked at all: `indexable`.  Why trees and not bit vectors: a row of bits per class of values has to be
+read over the length of the chain, a leaf only over what is left of it, and its order is that of the rules.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
-from nfqfw._packet cimport (BAD_CHAIN, CT_INVALID, CT_UNTRACKED, HAS_ICMP, HAS_L4, HAS_TCP, HAS_UDP, IPV4, LATER_FRAGMENT, Packet,
-                            be32, destination, source)
+from nfqfw._atomic cimport prefetch
+from nfqfw._host cimport Interface
+from nfqfw._packet cimport (BAD_CHAIN, CT_INVALID, CT_UNTRACKED, HAS_ICMP, HAS_L4, HAS_PORTS, HAS_TCP, HAS_UDP, Packet, be32, destination,
+                            raw64, source)
 
 
 cdef enum:
-    LISTS = 21                  # four fields, the rest, and the nodes around both addresses
-    NODE_DEPTH = 8              # nested wide prefixes of one field; a rule deeper down lives in the rest
-    LIST_SRC = 0
-    LIST_DST = 1
-    LIST_DPORT = 2
-    LIST_SPORT = 3
-    LIST_REST = 4
+    TREES = 6
     NO_RULE = 0xffffffff
+    LEAF = 255                  # TreeNode.field
+    ANY_CLASS = 31              # bits of ct_bit()
+    IS_SYN = 32                 # of FIN, SYN, RST, ACK only SYN
+    NO_SYN = 64
 
 
-cdef struct Box:                # what a rule asks, as build_index takes it: 92 bytes; addresses big-endian
+cdef enum:                      # Cut, TreeNode.field: what a node may cut
+    CUT_SRC = 0                 # IPv6: the first word
+    CUT_DST
+    CUT_SPORT
+    CUT_DPORT
+    CUT_PROTO
+    CUT_IN
+    CUT_OUT
+    CUTS4
+    CUT_SRC6 = 7                # the three words behind it
+    CUT_DST6 = 10
+    CUTS6 = 13
+
+
+cdef struct Box:                # what a rule asks, as build_index takes it: 100 bytes; addresses big-endian
     uint8_t src_low[16]         # IPv4: the last 4 bytes count
     uint8_t src_high[16]
     uint8_t dst_low[16]
@@ -40,68 +56,68 @@ cdef struct Box:                # what a rule asks, as build_index takes it: 92 
     uint16_t dport_high
     uint8_t proto_low
     uint8_t proto_high
-    uint8_t ctmask
-    uint8_t pad
+    uint8_t classes             # that it accepts: ct_bit(), IS_SYN, NO_SYN
+    uint8_t named               # 1 = asks for in_hash, 2 = for out_hash
     uint32_t sport_list         # exact ranges: first of them in the ranges array, and how many; 0 = the hull is exact
     uint32_t n_sport
     uint32_t dport_list
     uint32_t n_dport
+    uint32_t in_hash            # name_hash() of interfaces
+    uint32_t out_hash
 
 cdef struct Range16:
     uint16_t low
     uint16_t high
 
-cdef struct IndexEntry:         # 32 bytes
+cdef struct IndexEntry:         # 32 bytes; every span is high - low
     uint32_t rule               # rule row
-    uint32_t src_low            # classes of the source, both ends included
-    uint32_t src_high
+    uint32_t src_low            # IPv6: of the second word, when the first says nothing against it
+    uint32_t src_span
     uint32_t dst_low
-    uint32_t dst_high
+    uint32_t dst_span
     uint16_t sport_low
-    uint16_t sport_high
+    uint16_t sport_span
     uint16_t dport_low
-    uint16_t dport_high
+    uint16_t dport_span
     uint8_t proto_low
-    uint8_t proto_high
-    uint8_t ctmask              # classes it accepts: bit of ct_bit()
+    uint8_t proto_span
+    uint8_t classes             # as Box.classes
     uint8_t pad
 
 
-cdef struct ClassTable:         # values of a field cut into intervals; class = number of the interval
-    uint32_t n                  # boundaries; classes are 0 .. n
-    uint32_t bounds             # offset from the IndexHeader: first value of class 1, 2, ...; 4 or 16 bytes each, sorted
-    uint32_t top                # offset of uint32_t[65537]: boundaries below each value of the top 16 bits; 0 = none
-    uint32_t lists              # offset of uint32_t[n + 2]: start of each class's list in entries; 0 = nothing lives here
-    uint32_t inner              # offset of uint32_t[n + 1]: innermost node around each class, 0 = none; 0 = there are no nodes
-    uint32_t nodes              # offset of IndexNode[], the first unused
+cdef struct TreeNode:           # 16 bytes
+    uint32_t base               # value of the field at which the first part begins
+    uint32_t first              # first child in nodes; leaf: first entry
+    uint32_t n                  # children; a value beyond them has no candidates.  Leaf: entries
+    uint8_t field               # Cut, or LEAF
+    uint8_t shift               # a part is 1 << shift values
+    uint16_t pad
 
 
-cdef struct IndexNode:          # a wide prefix that rules ask for
-    uint32_t parent             # the next prefix around it, 0 = none
-    uint32_t first              # its rules, in entries
-    uint32_t n
-
-
-cdef struct IndexHeader:
+cdef struct IndexHeader:        # 32 bytes
     uint32_t size
-    uint32_t wide               # 1 = addresses have 16 bytes
+    uint8_t wide                # 1 = IPv6
+    uint8_t interfaces          # 1 = some node cuts an interface
+    uint8_t flags               # 1 = some rule asks whether the packet is a SYN
+    uint8_t pad
+    uint32_t nodes              # offset of TreeNode[]: the roots, then the rest
+    uint32_t n_nodes
     uint32_t entries            # offset of IndexEntry[]
-    uint32_t rest               # first entry of the rest
-    uint32_t n_rest
+    uint32_t n_entries
     uint32_t n_rules
-    ClassTable field[4]         # LIST_SRC .. LIST_SPORT
+    uint32_t pad2
 
 
 cdef struct Cursors:
-    const IndexEntry* at[21]
-    const IndexEntry* end[21]
+    const IndexEntry* at[6]
+    const IndexEntry* end[6]
     uint32_t n                  # lists of this packet
-    uint32_t src                # the packet's classes
+    uint32_t src
     uint32_t dst
     uint16_t sport
     uint16_t dport
     uint8_t proto
-    uint8_t ctbit
+    uint8_t classes             # its own bits: one class, one of IS_SYN and NO_SYN
 
 
 cdef inline uint8_t ct_bit(uint8_t ctinfo) noexcept nogil:
@@ -127,104 +143,62 @@ cdef inline bint indexable(const Packet* p) noexcept nogil:
     return p.proto != 132 and p.proto != 33         # SCTP, DCCP: a port test may find them cut
 
 
-cdef inline uint32_t below32(const uint32_t* bounds, uint32_t n, uint32_t value) noexcept nogil:
-    """How many of n sorted bounds are <= value: the class.  Branch-free binary search."""
-    cdef const uint32_t* base = bounds
-    cdef uint32_t half
-    if n == 0:
-        return 0
-    while n > 1:
-        half = n >> 1
-        base += half if base[half - 1] <= value else 0
-        n -= half
-    return <uint32_t>(base - bounds) + (1 if base[0] <= value else 0)
+cdef inline uint32_t name_hash(const uint8_t* name) noexcept nogil:
+    """Of an interface's name, NUL-padded to 16 bytes."""
+    cdef uint64_t h = (raw64(name) ^ raw64(name + 8) * <uint64_t>0x9e3779b97f4a7c15) * <uint64_t>0xff51afd7ed558ccd
+    return <uint32_t>(h >> 32)
 
 
-cdef inline bint le128(const uint64_t* a, uint64_t high, uint64_t low) noexcept nogil:
-    return a[0] < high or (a[0] == high and a[1] <= low)
+cdef inline void packet_fields(const IndexHeader* h, const Packet* p, const Interface* iif, const Interface* oif, uint32_t* v) noexcept nogil:
+    """The packet's value of every Cut that the index may ask for."""
+    cdef const uint8_t* s = source(p)
+    cdef const uint8_t* d = destination(p)
+    v[CUT_SRC] = be32(s)
+    v[CUT_DST] = be32(d)
+    v[CUT_SPORT] = p.sport if p.flags & HAS_PORTS else 0
+    v[CUT_DPORT] = p.dport if p.flags & HAS_PORTS else (<uint32_t>p.icmp_type << 8) | p.icmp_code
+    v[CUT_PROTO] = p.proto
+    if h.interfaces:
+        v[CUT_IN] = name_hash(<const uint8_t*>iif.name) if iif != NULL else 0
+        v[CUT_OUT] = name_hash(<const uint8_t*>oif.name) if oif != NULL else 0
+    if h.wide:
+        v[CUT_SRC6], v[CUT_SRC6 + 1], v[CUT_SRC6 + 2] = be32(s + 4), be32(s + 8), be32(s + 12)
+        v[CUT_DST6], v[CUT_DST6 + 1], v[CUT_DST6 + 2] = be32(d + 4), be32(d + 8), be32(d + 12)
 
 
-cdef inline uint32_t below128(const uint64_t* bounds, uint32_t n, uint64_t high, uint64_t low) noexcept nogil:
-    cdef uint32_t first = 0, middle
-    while first < n:
-        middle = (first + n) >> 1
-        if le128(bounds + 2 * middle, high, low):
-            first = middle + 1
-        else:
-            n = middle
-    return first
-
-
-cdef inline uint32_t class32(const IndexHeader* h, const ClassTable* t, uint32_t value) noexcept nogil:
-    cdef const uint32_t* bounds = <const uint32_t*>(<const uint8_t*>h + t.bounds)
-    cdef const uint32_t* top
-    cdef uint32_t first
-    if t.top == 0:
-        return below32(bounds, t.n, value)
-    top = <const uint32_t*>(<const uint8_t*>h + t.top) + (value >> 16)
-    first = top[0]
-    return first + below32(bounds + first, top[1] - first, value)
-
-
-cdef inline uint32_t class_address(const IndexHeader* h, const ClassTable* t, const uint8_t* address) noexcept nogil:
-    if not h.wide:
-        return class32(h, t, be32(address))
-    return below128(<const uint64_t*>(<const uint8_t*>h + t.bounds), t.n,
-                    (<uint64_t>be32(address) << 32) | be32(address + 4), (<uint64_t>be32(address + 8) << 32) | be32(address + 12))
-
-
-cdef inline void add_list(Cursors* c, const IndexEntry* first, uint32_t n) noexcept nogil:
-    if n:
-        c.at[c.n] = first
-        c.end[c.n] = first + n
-        c.n += 1
-
-
-cdef inline void add_class(const IndexHeader* h, Cursors* c, const ClassTable* t, uint32_t value_class) noexcept nogil:
-    """The rules that live in this class of a field."""
-    cdef const uint32_t* lists = <const uint32_t*>(<const uint8_t*>h + t.lists)
-    add_list(c, <const IndexEntry*>(<const uint8_t*>h + h.entries) + lists[value_class], lists[value_class + 1] - lists[value_class])
-
-
-cdef inline void add_nodes(const IndexHeader* h, Cursors* c, const ClassTable* t, uint32_t value_class) noexcept nogil:
-    """The rules of every wide prefix around this class."""
-    cdef const IndexNode* nodes = <const IndexNode*>(<const uint8_t*>h + t.nodes)
-    cdef uint32_t node = (<const uint32_t*>(<const uint8_t*>h + t.inner))[value_class]
-    while node:
-        add_list(c, <const IndexEntry*>(<const uint8_t*>h + h.entries) + nodes[node].first, nodes[node].n)
-        node = nodes[node].parent
-
-
-cdef inline void index_open(const IndexHeader* h, const Packet* p, Cursors* c) noexcept nogil:
-    """Choose the lists of this packet.  Valid until the packet's addresses or connection class change."""
+cdef inline void index_open(const IndexHeader* h, const Packet* p, const Interface* iif, const Interface* oif, Cursors* c) noexcept nogil:
+    """Find the lists of this packet.  Valid until the packet's addresses or connection class change."""
+    cdef const TreeNode* nodes = <const TreeNode*>(<const uint8_t*>h + h.nodes)
+    cdef const TreeNode* node
+    cdef uint32_t v[13]
+    cdef uint32_t tree, part
+    packet_fields(h, p, iif, oif, v)
     c.n = 0
-    c.src = class_address(h, &h.field[LIST_SRC], source(p))
-    c.dst = class_address(h, &h.field[LIST_DST], destination(p))
-    c.sport = p.sport
-    c.dport = p.dport
+    for tree in range(TREES):
+        node = nodes + tree
+        while node.field != LEAF:
+            part = (v[node.field] - node.base) >> node.shift
+            if part >= node.n:
+                break
+            node = nodes + node.first + part
+        if node.field == LEAF and node.n:
+            c.at[c.n] = <const IndexEntry*>(<const uint8_t*>h + h.entries) + node.first
+            c.end[c.n] = c.at[c.n] + node.n
+            prefetch(c.at[c.n])
+            c.n += 1
+    c.src = v[CUT_SRC6] if h.wide else v[CUT_SRC]
+    c.dst = v[CUT_DST6] if h.wide else v[CUT_DST]
+    c.sport = <uint16_t>v[CUT_SPORT]
+    c.dport = <uint16_t>v[CUT_DPORT]
     c.proto = p.proto
-    c.ctbit = ct_bit(p.ctinfo)
-    if h.field[LIST_SRC].lists:
-        add_class(h, c, &h.field[LIST_SRC], c.src)
-    if h.field[LIST_DST].lists:
-        add_class(h, c, &h.field[LIST_DST], c.dst)
-    if h.field[LIST_DPORT].lists:
-        add_class(h, c, &h.field[LIST_DPORT], class32(h, &h.field[LIST_DPORT], p.dport))
-    if h.field[LIST_SPORT].lists:
-        add_class(h, c, &h.field[LIST_SPORT], class32(h, &h.field[LIST_SPORT], p.sport))
-    if h.field[LIST_SRC].inner:
-        add_nodes(h, c, &h.field[LIST_SRC], c.src)
-    if h.field[LIST_DST].inner:
-        add_nodes(h, c, &h.field[LIST_DST], c.dst)
-    add_list(c, <const IndexEntry*>(<const uint8_t*>h + h.entries) + h.rest, h.n_rest)
+    c.classes = ct_bit(p.ctinfo) | (IS_SYN if p.tcp_flags & 0x17 == 2 else NO_SYN)
 
 
 cdef inline bint may_match(const IndexEntry* e, const Cursors* c) noexcept nogil:
     """The hull of the rule's fields holds the packet's: all compares without a branch, most entries fail."""
-    return (((c.src - e.src_low) <= (e.src_high - e.src_low)) & ((c.dst - e.dst_low) <= (e.dst_high - e.dst_low))
-            & (<uint16_t>(c.dport - e.dport_low) <= <uint16_t>(e.dport_high - e.dport_low))
-            & (<uint16_t>(c.sport - e.sport_low) <= <uint16_t>(e.sport_high - e.sport_low))
-            & (<uint8_t>(c.proto - e.proto_low) <= <uint8_t>(e.proto_high - e.proto_low)) & ((e.ctmask & c.ctbit) != 0))
+    return (((c.src - e.src_low) <= e.src_span) & ((c.dst - e.dst_low) <= e.dst_span)
+            & (<uint16_t>(c.dport - e.dport_low) <= e.dport_span) & (<uint16_t>(c.sport - e.sport_low) <= e.sport_span)
+            & (<uint8_t>(c.proto - e.proto_low) <= e.proto_span) & ((e.classes & c.classes) == c.classes))
 
 
 cdef inline uint32_t index_next(Cursors* c, uint32_t first) noexcept nogil:

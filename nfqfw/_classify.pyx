@@ -4,502 +4,401 @@ A rule brings a Box: the hull of what it asks of each field, and the exact port 
 front of the first one with a side effect count (a `limit` before a port test must see the packet whatever its port is),
 and only fields that every packet for which the index is asked really has.  indexing.pyx fills the boxes.
 
-Where a rule lives: in the field where the fewest other rules ask the very same.  If it covers many classes of an address
-there, in a node that all those classes share; a port range that covers too many is no home.  So memory stays within a
-small multiple of the rules whatever they are.
+A node with few rules is a leaf.  Else each field is tried: its values from the lowest to the highest that any rule of the node
+asks are cut into equal parts, as many as there are rules but at most 4,096, fewer while the parts together hold more than
+twice the rules (a rule lies in every part that it touches).  The field that leaves the shortest lists is taken, if it shortens
+them at all.  Memory is bounded by a budget of entries for each tree: when it is used up every node becomes a leaf, however long, and the hulls
+in the entries and the rules' own tests do the rest.
 """
 
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from nfqfw._classify cimport (Box, LIST_DPORT, LIST_DST, LIST_REST, LIST_SPORT, LIST_SRC, NODE_DEPTH, ClassTable, IndexEntry,
-                              IndexHeader, IndexNode, Range16, below32, below128)
+from nfqfw._classify cimport (CUT_DPORT, CUT_DST, CUT_DST6, CUT_IN, CUT_OUT, CUT_PROTO, CUT_SPORT, CUT_SRC, CUT_SRC6, CUTS4, CUTS6, IS_SYN, LEAF,
+                              NO_SYN, TREES, Box, IndexEntry, IndexHeader, Range16, TreeNode)
 
 cdef enum:
-    NODE_SRC = 5                # homes besides the lists: a node of the source, of the destination
-    NODE_DST = 6
-    COVER_LIST = 8              # classes of an address from which a rule lives in a node instead
-    NO_NODE = 0xffffffff
-    COVER_PORTS = 64            # classes of a port that a rule may cover
-    TOP_FROM = 256              # boundaries from which the top-16-bit table pays
-
-cdef struct Bounds:             # boundaries of one field while they are collected
-    uint8_t* values             # 4 (host order) or 16 bytes (two host-order words) each
-    uint32_t n
-    uint32_t width
+    LEAF_RULES = 6              # rules that need no cut
+    PART_BITS = 12              # parts of a node, as a power of two
+    DEEPEST = 24                # nodes above one another
+    ENTRIES_PER_RULE = 8        # the budget of a tree
+    FEW = 5                     # a tree of fewer rules is not worth a look of its own
+    NARROW_ADDRESSES = 1 << 20  # a prefix of 12 bits and longer; IPv6: of 32
+    SPARE = 8                   # what the parts may hold together besides twice the rules
+    NARROW_PORTS = 256
+    REST = 5                    # the tree of what is narrow in nothing
 
 cdef struct Build:
     const Box* boxes
     const Range16* ranges
     uint32_t n
-    uint32_t wide
+    uint32_t n_cuts
     uint32_t first_rule
-    Bounds bounds[4]
-    uint32_t* low[4]            # first and last class of each rule in each field
-    uint32_t* high[4]
-    uint32_t* crowd[4]          # how many rules ask the very same of the field
-    uint8_t* home
-    uint32_t* order             # scratch
-    uint64_t* keys[2]           # nodes of an address field: low class << 32 | ~high class, sorted: outer before inner
-    uint32_t n_keys[2]
-    uint32_t* parent[2]         # by node number, which is its place in keys + 1
-    uint32_t n_homes[7]
+    bint wide
+    bint failed                 # out of memory
+    bint interfaces
+    bint flags
+    uint32_t* low[13]           # by Cut: first and last value of each rule
+    uint32_t* high[13]
+    uint32_t region_low[13]     # what the node at hand holds
+    uint32_t region_high[13]
+    int* counts                 # of parts; scratch
+    TreeNode* nodes
+    uint32_t n_nodes
+    uint32_t nodes_room
+    IndexEntry* entries
     uint32_t n_entries
+    uint32_t entries_room
+    uint64_t budget
 
-
-cdef int compare32(const void* a, const void* b) noexcept nogil:
-    cdef uint32_t x = (<const uint32_t*>a)[0], y = (<const uint32_t*>b)[0]
-    return -1 if x < y else 1 if x > y else 0
-
-
-cdef int compare128(const void* a, const void* b) noexcept nogil:
-    cdef const uint64_t* x = <const uint64_t*>a
-    cdef const uint64_t* y = <const uint64_t*>b
-    if x[0] != y[0]:
-        return -1 if x[0] < y[0] else 1
-    return -1 if x[1] < y[1] else 1 if x[1] > y[1] else 0
-
-
-cdef int compare64(const void* a, const void* b) noexcept nogil:
-    cdef uint64_t x = (<const uint64_t*>a)[0], y = (<const uint64_t*>b)[0]
-    return -1 if x < y else 1 if x > y else 0
+cdef struct Choice:             # a way to cut a node
+    uint32_t field              # LEAF = none
+    uint32_t base
+    uint32_t shift
+    uint32_t parts
+    uint64_t held               # rules of all parts together
+    double length               # of the list that a rule's packet finds, on average
 
 
 cdef inline uint32_t word(const uint8_t* at) noexcept nogil:
     return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
 
 
-cdef inline uint64_t word64(const uint8_t* at) noexcept nogil:
-    return (<uint64_t>word(at) << 32) | word(at + 4)
-
-
-cdef void add_address(Bounds* b, const uint8_t* value, bint after) noexcept nogil:
-    """A boundary at this value, or behind it; none behind the last value there is."""
-    cdef uint32_t narrow
-    cdef uint64_t* wide
-    if b.width == 4:
-        narrow = word(value + 12)
-        if after and narrow == <uint32_t>0xffffffffU:
-            return
-        (<uint32_t*>b.values)[b.n] = narrow + (1 if after else 0)
-    else:
-        wide = <uint64_t*>b.values + 2 * b.n
-        wide[0] = word64(value)
-        wide[1] = word64(value + 8)
-        if after:
-            wide[1] += 1
-            if wide[1] == 0:
-                wide[0] += 1
-                if wide[0] == 0:
-                    return
-    b.n += 1
-
-
-cdef void add_ports(Bounds* b, uint32_t low, uint32_t high) noexcept nogil:
-    (<uint32_t*>b.values)[b.n] = low
-    b.n += 1
-    if high < 65535:
-        (<uint32_t*>b.values)[b.n] = high + 1
-        b.n += 1
-
-
-cdef void tidy(Bounds* b) noexcept nogil:
-    """Sort, drop what stands twice and a boundary at 0 (class 0 begins there anyway)."""
-    cdef uint32_t i, n = 0
-    cdef uint8_t zero[16]
-    memset(zero, 0, 16)
-    qsort(b.values, b.n, b.width, compare32 if b.width == 4 else compare128)
-    for i in range(b.n):
-        if memcmp(b.values + i * b.width, zero, b.width) == 0:
-            continue
-        if n and memcmp(b.values + (n - 1) * b.width, b.values + i * b.width, b.width) == 0:
-            continue
-        memcpy(b.values + n * b.width, b.values + i * b.width, b.width)
+cdef inline uint32_t bits_of(uint32_t value) noexcept nogil:
+    cdef uint32_t n = 0
+    while value:
         n += 1
-    b.n = n
+        value >>= 1
+    return n
 
 
-cdef inline uint32_t class_of(const Bounds* b, const uint8_t* value) noexcept nogil:
-    if b.width == 4:
-        return below32(<const uint32_t*>b.values, b.n, word(value + 12))
-    return below128(<const uint64_t*>b.values, b.n, word64(value), word64(value + 8))
+cdef void split6(Build* b, uint32_t i, const uint8_t* low, const uint8_t* high, uint32_t first, uint32_t others) noexcept nogil:
+    """The words of an IPv6 hull; behind the first that differs they may be anything."""
+    cdef uint32_t k, cut
+    cdef bint same = True
+    for k in range(4):
+        cut = first if k == 0 else others + k - 1
+        b.low[cut][i] = word(low + 4 * k) if same else 0
+        b.high[cut][i] = word(high + 4 * k) if same else <uint32_t>0xffffffffU
+        same = same and b.low[cut][i] == b.high[cut][i]
 
 
 cdef void collect(Build* b) noexcept nogil:
-    """Boundaries of all four fields, then each rule's first and last class in each."""
-    cdef uint32_t i, k
+    """What each rule asks of each field."""
+    cdef uint32_t i
     cdef const Box* x
     for i in range(b.n):
         x = &b.boxes[i]
-        add_address(&b.bounds[LIST_SRC], x.src_low, False)
-        add_address(&b.bounds[LIST_SRC], x.src_high, True)
-        add_address(&b.bounds[LIST_DST], x.dst_low, False)
-        add_address(&b.bounds[LIST_DST], x.dst_high, True)
-        add_ports(&b.bounds[LIST_SPORT], x.sport_low, x.sport_high)
-        add_ports(&b.bounds[LIST_DPORT], x.dport_low, x.dport_high)
-        for k in range(x.n_sport):
-            add_ports(&b.bounds[LIST_SPORT], b.ranges[x.sport_list + k].low, b.ranges[x.sport_list + k].high)
-        for k in range(x.n_dport):
-            add_ports(&b.bounds[LIST_DPORT], b.ranges[x.dport_list + k].low, b.ranges[x.dport_list + k].high)
-    for k in range(4):
-        tidy(&b.bounds[k])
-    for i in range(b.n):
-        x = &b.boxes[i]
-        b.low[LIST_SRC][i] = class_of(&b.bounds[LIST_SRC], x.src_low)
-        b.high[LIST_SRC][i] = class_of(&b.bounds[LIST_SRC], x.src_high)
-        b.low[LIST_DST][i] = class_of(&b.bounds[LIST_DST], x.dst_low)
-        b.high[LIST_DST][i] = class_of(&b.bounds[LIST_DST], x.dst_high)
-        b.low[LIST_SPORT][i] = port_class(b, LIST_SPORT, x.sport_low)
-        b.high[LIST_SPORT][i] = port_class(b, LIST_SPORT, x.sport_high)
-        b.low[LIST_DPORT][i] = port_class(b, LIST_DPORT, x.dport_low)
-        b.high[LIST_DPORT][i] = port_class(b, LIST_DPORT, x.dport_high)
-
-
-cdef inline uint32_t port_class(const Build* b, uint32_t which, uint32_t port) noexcept nogil:
-    return below32(<const uint32_t*>b.bounds[which].values, b.bounds[which].n, port)
-
-
-cdef void count_crowds(Build* b, uint64_t* scratch) noexcept nogil:
-    """crowd[field][rule]: rules whose classes in the field are the very same."""
-    cdef uint32_t k, i, j
-    cdef uint64_t key
-    for k in range(4):
-        for i in range(b.n):
-            scratch[i] = (<uint64_t>b.low[k][i] << 32) | b.high[k][i]
-        qsort(scratch, b.n, 8, compare64)
-        i = 0
-        while i < b.n:                      # compress to (key, count) in place: count goes to order[]
-            j = i
-            while j < b.n and scratch[j] == scratch[i]:
-                j += 1
-            key = scratch[i]
-            while i < j:
-                b.order[i] = j
-                i += 1
-        for i in range(b.n):
-            key = (<uint64_t>b.low[k][i] << 32) | b.high[k][i]
-            b.crowd[k][i] = run_length(scratch, b.order, b.n, key)
-
-
-cdef uint32_t run_length(const uint64_t* sorted_keys, const uint32_t* run_end, uint32_t n, uint64_t key) noexcept nogil:
-    cdef uint32_t first = 0, last = n, middle
-    while first < last:
-        middle = (first + last) >> 1
-        if sorted_keys[middle] < key:
-            first = middle + 1
+        if b.wide:
+            split6(b, i, x.src_low, x.src_high, CUT_SRC, CUT_SRC6)
+            split6(b, i, x.dst_low, x.dst_high, CUT_DST, CUT_DST6)
         else:
-            last = middle
-    return run_end[first] - first
+            b.low[CUT_SRC][i], b.high[CUT_SRC][i] = word(x.src_low + 12), word(x.src_high + 12)
+            b.low[CUT_DST][i], b.high[CUT_DST][i] = word(x.dst_low + 12), word(x.dst_high + 12)
+        b.low[CUT_SPORT][i], b.high[CUT_SPORT][i] = x.sport_low, x.sport_high
+        b.low[CUT_DPORT][i], b.high[CUT_DPORT][i] = x.dport_low, x.dport_high
+        b.low[CUT_PROTO][i], b.high[CUT_PROTO][i] = x.proto_low, x.proto_high
+        b.low[CUT_IN][i] = x.in_hash if x.named & 1 else 0
+        b.high[CUT_IN][i] = x.in_hash if x.named & 1 else <uint32_t>0xffffffffU
+        b.low[CUT_OUT][i] = x.out_hash if x.named & 2 else 0
+        b.high[CUT_OUT][i] = x.out_hash if x.named & 2 else <uint32_t>0xffffffffU
+        if x.classes & (IS_SYN | NO_SYN) != IS_SYN | NO_SYN:
+            b.flags = True
 
 
-cdef uint32_t covered(const Build* b, uint32_t which, uint32_t i) noexcept nogil:
-    """Classes that rule i covers in a field: lists count their ranges, not their hull."""
+# ---- which tree -------------------------------------------------------------------------------------------------------
+
+cdef inline bint narrow_address(const Build* b, uint32_t i, uint32_t first) noexcept nogil:
+    if b.wide:
+        return b.low[first][i] == b.high[first][i]
+    return b.high[first][i] - b.low[first][i] < NARROW_ADDRESSES
+
+
+cdef inline bint narrow_port(const Build* b, uint32_t i, uint32_t field) noexcept nogil:
+    """Lists count their ranges, not their hull."""
     cdef const Box* x = &b.boxes[i]
-    cdef uint32_t k, n = x.n_dport if which == LIST_DPORT else x.n_sport if which == LIST_SPORT else 0
-    cdef uint32_t at = x.dport_list if which == LIST_DPORT else x.sport_list
-    cdef uint32_t total = 0
+    cdef uint32_t n = x.n_dport if field == CUT_DPORT else x.n_sport, at = x.dport_list if field == CUT_DPORT else x.sport_list
+    cdef uint32_t k, total = 0
     if n == 0:
-        return b.high[which][i] - b.low[which][i] + 1
+        return b.high[field][i] - b.low[field][i] < NARROW_PORTS
     for k in range(n):
-        total += port_class(b, which, b.ranges[at + k].high) - port_class(b, which, b.ranges[at + k].low) + 1
-    return total
+        total += b.ranges[at + k].high - b.ranges[at + k].low + 1
+    return total <= NARROW_PORTS
 
 
-cdef void choose_homes(Build* b) noexcept nogil:
-    """Where each rule lives; LIST_REST when no field is narrow for it."""
-    cdef uint32_t i, k, cover
-    cdef uint64_t cost, best
-    for i in range(b.n):
-        best = <uint64_t>b.n * 4            # living in the rest costs every packet a look
-        b.home[i] = LIST_REST
-        for k in range(4):
-            if b.low[k][i] == 0 and b.high[k][i] == b.bounds[k].n:
-                continue                    # asks nothing of this field
-            cover = covered(b, k, i)
-            if k >= LIST_DPORT and cover > COVER_PORTS:
-                continue
-            cost = <uint64_t>b.crowd[k][i] * 4 + (cover if cover < COVER_LIST else COVER_LIST)
-            if cost < best:
-                best = cost
-                b.home[i] = <uint8_t>k
-                if k <= LIST_DST and cover > COVER_LIST:
-                    b.home[i] = <uint8_t>(NODE_SRC + k)
+cdef inline uint32_t tree_of(const Build* b, uint32_t i) noexcept nogil:
+    cdef bint src = narrow_address(b, i, CUT_SRC), dst = narrow_address(b, i, CUT_DST)
+    if src and dst:
+        return 0
+    if dst:
+        return 1
+    if src:
+        return 2
+    if narrow_port(b, i, CUT_DPORT):
+        return 3
+    return 4 if narrow_port(b, i, CUT_SPORT) else REST
 
 
-cdef inline uint64_t node_key(const Build* b, uint32_t which, uint32_t i) noexcept nogil:
-    """Sorts an outer prefix before those inside it."""
-    return (<uint64_t>b.low[which][i] << 32) | <uint32_t>(~b.high[which][i])
+# ---- nodes ------------------------------------------------------------------------------------------------------------
+
+cdef inline bint next_part(const Build* b, uint32_t i, uint32_t field, const Choice* c, uint32_t* k, uint32_t* first, uint32_t* last) noexcept nogil:
+    """Iterate over the runs of parts that rule i touches: k counts up from 0, each run begins behind the one before.  False: no more."""
+    cdef const Box* x = &b.boxes[i]
+    cdef uint32_t n = x.n_dport if field == CUT_DPORT else x.n_sport if field == CUT_SPORT else 0
+    cdef uint32_t at = x.dport_list if field == CUT_DPORT else x.sport_list
+    cdef uint32_t low, high, begin = last[0] + 1 if k[0] else 0
+    while k[0] < (n if n else 1):
+        low = b.ranges[at + k[0]].low if n else b.low[field][i]
+        high = b.ranges[at + k[0]].high if n else b.high[field][i]
+        k[0] += 1
+        low = max(low, b.region_low[field])
+        high = min(high, b.region_high[field])
+        if low > high:
+            continue
+        low = max((low - c.base) >> c.shift, begin)
+        high = (high - c.base) >> c.shift
+        if low > high:
+            continue
+        first[0] = low
+        last[0] = high
+        return True
+    return False
 
 
-cdef uint32_t node_of(const Build* b, uint32_t which, uint64_t key) noexcept nogil:
-    cdef uint32_t first = 0, last = b.n_keys[which], middle
-    while first < last:
-        middle = (first + last) >> 1
-        if b.keys[which][middle] < key:
-            first = middle + 1
-        else:
-            last = middle
-    return first + 1
-
-
-cdef void make_nodes(Build* b, uint32_t which) noexcept nogil:
-    """Nodes of an address field and their parents.  Rules of one that is nested too deep, or cuts another, go to the rest."""
-    cdef uint32_t i, n = 0, depth = 0, high, node
-    cdef uint32_t stack[9]
-    cdef uint64_t* keys = b.keys[which]
-    for i in range(b.n):
-        if b.home[i] == NODE_SRC + which:
-            keys[n] = node_key(b, which, i)
-            n += 1
-    qsort(keys, n, 8, compare64)
-    b.n_keys[which] = 0
+cdef void weigh(Build* b, const uint32_t* ids, uint32_t n, Choice* c) noexcept nogil:
+    """Count what the parts of a cut would hold."""
+    cdef uint32_t i, k, first = 0, last = 0
+    cdef int sum_ = 0
+    cdef double squares = 0
+    memset(b.counts, 0, (c.parts + 2) * sizeof(int))
     for i in range(n):
-        if b.n_keys[which] and keys[b.n_keys[which] - 1] == keys[i]:
-            continue
-        keys[b.n_keys[which]] = keys[i]
-        b.n_keys[which] += 1
-    for i in range(b.n_keys[which]):
-        while depth and <uint32_t>(keys[i] >> 32) > ~<uint32_t>keys[stack[depth - 1]]:
-            depth -= 1
-        high = ~<uint32_t>keys[i]
-        b.parent[which][i + 1] = stack[depth - 1] + 1 if depth else 0
-        if depth >= NODE_DEPTH or (depth and high > ~<uint32_t>keys[stack[depth - 1]]):
-            b.parent[which][i + 1] = NO_NODE
-            continue
-        stack[depth] = i
-        depth += 1
-    for i in range(b.n):
-        if b.home[i] == NODE_SRC + which:
-            node = node_of(b, which, node_key(b, which, i))
-            if b.parent[which][node] == NO_NODE:
-                b.home[i] = LIST_REST
+        k = last = 0
+        while next_part(b, ids[i], c.field, c, &k, &first, &last):
+            b.counts[first] += 1
+            b.counts[last + 1] -= 1
+    c.held = 0
+    for i in range(c.parts):
+        sum_ += b.counts[i]
+        c.held += sum_
+        squares += <double>sum_ * sum_
+    c.length = squares / c.held if c.held else 0
 
 
-cdef void fill_nodes(const Build* b, uint32_t which, uint32_t* inner, IndexNode* nodes, IndexEntry* entries,
-                     uint32_t* entry) noexcept nogil:
-    """The node table of a field, the innermost node of each class, and the nodes' rules from entries[entry] on."""
-    cdef uint32_t i, k, node, n = b.n_keys[which]
-    memset(nodes, 0, (n + 1) * sizeof(IndexNode))
-    for i in range(b.n):
-        if b.home[i] == NODE_SRC + which:
-            nodes[node_of(b, which, node_key(b, which, i))].n += 1
-    for node in range(1, n + 1):
-        nodes[node].parent = b.parent[which][node] if b.parent[which][node] != NO_NODE else 0
-        nodes[node].first = entry[0]
-        entry[0] += nodes[node].n
-        if b.parent[which][node] == NO_NODE:
-            continue
-        for k in range(<uint32_t>(b.keys[which][node - 1] >> 32), <uint64_t>(<uint32_t>(~<uint32_t>b.keys[which][node - 1])) + 1):
-            inner[k] = node                 # an inner node comes later and writes over the outer one
-        nodes[node].n = 0
-    for i in range(b.n):
-        if b.home[i] == NODE_SRC + which:
-            node = node_of(b, which, node_key(b, which, i))
-            fill_entry(b, i, &entries[nodes[node].first + nodes[node].n])
-            nodes[node].n += 1
+cdef void try_field(Build* b, const uint32_t* ids, uint32_t n, uint32_t field, Choice* best) noexcept nogil:
+    """Cut the node by this field, if that is better than `best`."""
+    cdef Choice c
+    cdef uint32_t i, low = 0xffffffff, high = 0, width, bits
+    cdef uint32_t covers = 0, from_, to
+    for i in range(n):
+        from_ = max(b.low[field][ids[i]], b.region_low[field])
+        to = min(b.high[field][ids[i]], b.region_high[field])
+        low = min(low, from_)
+        high = max(high, to)
+        covers += b.low[field][ids[i]] <= b.region_low[field] and b.high[field][ids[i]] >= b.region_high[field]
+    if low >= high or covers == n:
+        return
+    width = bits_of(high - low)
+    bits = min(min(<uint32_t>PART_BITS, bits_of(n)), width)
+    c.field = field
+    c.base = low
+    while bits > 0:
+        c.shift = width - bits
+        c.parts = ((high - low) >> c.shift) + 1
+        weigh(b, ids, n, &c)
+        if c.held <= 2 * <uint64_t>n + SPARE:
+            break
+        bits = bits - 2 if bits > 2 else bits - 1
+    if bits and c.length < best.length:
+        best[0] = c
 
 
-cdef void count_homes(Build* b) noexcept nogil:
-    cdef uint32_t i
-    for i in range(b.n):
-        b.n_homes[b.home[i]] += 1
-        b.n_entries += covered(b, b.home[i], i) if b.home[i] < LIST_REST else 1
+cdef void make_leaf(Build* b, const uint32_t* ids, uint32_t n, uint32_t node) noexcept nogil:
+    cdef uint32_t i, room, src = CUT_SRC6 if b.wide else CUT_SRC, dst = CUT_DST6 if b.wide else CUT_DST
+    cdef IndexEntry* e
+    cdef const Box* x
+    if b.n_entries + n > b.entries_room:
+        room = 2 * b.entries_room + n
+        e = <IndexEntry*>realloc(b.entries, <size_t>room * sizeof(IndexEntry))
+        if e == NULL:
+            b.failed = True
+            return
+        b.entries, b.entries_room = e, room
+    b.nodes[node].field = LEAF
+    b.nodes[node].first, b.nodes[node].n = b.n_entries, n
+    for i in range(n):
+        e = &b.entries[b.n_entries + i]
+        x = &b.boxes[ids[i]]
+        e.rule = b.first_rule + ids[i]
+        e.src_low, e.src_span = b.low[src][ids[i]], b.high[src][ids[i]] - b.low[src][ids[i]]
+        e.dst_low, e.dst_span = b.low[dst][ids[i]], b.high[dst][ids[i]] - b.low[dst][ids[i]]
+        e.sport_low, e.sport_span = x.sport_low, x.sport_high - x.sport_low
+        e.dport_low, e.dport_span = x.dport_low, x.dport_high - x.dport_low
+        e.proto_low, e.proto_span = x.proto_low, x.proto_high - x.proto_low
+        e.classes, e.pad = x.classes, 0
+    b.n_entries += n
 
 
-cdef inline bint lives_in(const Build* b, uint32_t i, uint32_t which, uint32_t* part, uint32_t* low, uint32_t* high) noexcept nogil:
-    """Iterate over the class intervals of rule i in its field: part counts up from 0.  False: no more."""
-    cdef const Box* x = &b.boxes[i]
-    cdef uint32_t n = x.n_dport if which == LIST_DPORT else x.n_sport if which == LIST_SPORT else 0
-    cdef uint32_t at = x.dport_list if which == LIST_DPORT else x.sport_list
-    if n == 0:
-        if part[0]:
-            return False
-        low[0] = b.low[which][i]
-        high[0] = b.high[which][i]
+cdef uint32_t new_nodes(Build* b, uint32_t n) noexcept nogil:
+    """The first of n nodes, which are empty leaves."""
+    cdef uint32_t i, room
+    cdef TreeNode* more
+    if b.n_nodes + n > b.nodes_room:
+        room = 2 * b.nodes_room + n
+        more = <TreeNode*>realloc(b.nodes, <size_t>room * sizeof(TreeNode))
+        if more == NULL:
+            b.failed = True
+            return 0
+        b.nodes, b.nodes_room = more, room
+    memset(b.nodes + b.n_nodes, 0, n * sizeof(TreeNode))
+    for i in range(n):
+        b.nodes[b.n_nodes + i].field = LEAF
+    b.n_nodes += n
+    return b.n_nodes - n
+
+
+cdef void make_node(Build* b, const uint32_t* ids, uint32_t n, uint32_t node, uint32_t depth) noexcept nogil:
+    """Fill a node, and all below it, with these rules."""
+    cdef Choice best
+    cdef uint32_t field
+    best.field = LEAF
+    best.length = 0.75 * n
+    if n > LEAF_RULES and depth < DEEPEST and b.n_entries < b.budget:
+        for field in range(b.n_cuts):
+            try_field(b, ids, n, field, &best)
+    if best.field == LEAF:
+        make_leaf(b, ids, n, node)
     else:
-        if part[0] >= n:
-            return False
-        low[0] = port_class(b, which, b.ranges[at + part[0]].low)
-        high[0] = port_class(b, which, b.ranges[at + part[0]].high)
-    part[0] += 1
-    return True
+        make_children(b, ids, n, node, depth, &best)
 
 
-cdef void fill_entry(const Build* b, uint32_t i, IndexEntry* e) noexcept nogil:
-    cdef const Box* x = &b.boxes[i]
-    e.rule = b.first_rule + i
-    e.src_low = b.low[LIST_SRC][i]
-    e.src_high = b.high[LIST_SRC][i]
-    e.dst_low = b.low[LIST_DST][i]
-    e.dst_high = b.high[LIST_DST][i]
-    e.sport_low = x.sport_low
-    e.sport_high = x.sport_high
-    e.dport_low = x.dport_low
-    e.dport_high = x.dport_high
-    e.proto_low = x.proto_low
-    e.proto_high = x.proto_high
-    e.ctmask = x.ctmask
-    e.pad = 0
+cdef void make_children(Build* b, const uint32_t* ids, uint32_t n, uint32_t node, uint32_t depth, const Choice* c) noexcept nogil:
+    cdef uint32_t* starts = <uint32_t*>malloc((c.parts + 2) * sizeof(uint32_t))
+    cdef uint32_t* lists = <uint32_t*>malloc((c.held + 1) * sizeof(uint32_t))
+    cdef uint32_t first = new_nodes(b, c.parts), low = b.region_low[c.field], high = b.region_high[c.field], i
+    if starts != NULL and lists != NULL and not b.failed:
+        b.nodes[node].field, b.nodes[node].shift = <uint8_t>c.field, <uint8_t>c.shift
+        b.nodes[node].base, b.nodes[node].first, b.nodes[node].n = c.base, first, c.parts
+        if c.field == CUT_IN or c.field == CUT_OUT:
+            b.interfaces = True
+        deal(b, ids, n, c, starts, lists)
+        for i in range(c.parts):
+            if b.failed or starts[i] == starts[i + 1]:
+                continue
+            if i and same_list(starts, lists, i) and b.nodes[first + i - 1].field == LEAF:
+                b.nodes[first + i] = b.nodes[first + i - 1]
+                continue
+            b.region_low[c.field] = max(low, c.base + (i << c.shift))
+            b.region_high[c.field] = <uint32_t>min(<uint64_t>high, c.base + ((<uint64_t>i + 1) << c.shift) - 1)
+            make_node(b, lists + starts[i], starts[i + 1] - starts[i], first + i, depth + 1)
+        b.region_low[c.field], b.region_high[c.field] = low, high
+    else:
+        b.failed = True
+    free(starts)
+    free(lists)
 
 
-cdef uint32_t count_lists(const Build* b, uint32_t which, uint32_t* starts, uint32_t entry) noexcept nogil:
-    """starts[class] = first entry of its list, from `entry` on; returns the entry behind the last."""
-    cdef uint32_t i, k, low = 0, high = 0, part, n = b.bounds[which].n
-    memset(starts, 0, (n + 2) * sizeof(uint32_t))
+cdef inline bint same_list(const uint32_t* starts, const uint32_t* lists, uint32_t i) noexcept nogil:
+    """Part i holds the rules of the part before it."""
+    cdef uint32_t n = starts[i + 1] - starts[i]
+    return n == starts[i] - starts[i - 1] and memcmp(lists + starts[i - 1], lists + starts[i], n * sizeof(uint32_t)) == 0
+
+
+cdef void deal(Build* b, const uint32_t* ids, uint32_t n, const Choice* c, uint32_t* starts, uint32_t* lists) noexcept nogil:
+    """lists[starts[part]..starts[part + 1]]: the rules of each part, in order."""
+    cdef uint32_t i, k, part, first = 0, last = 0
+    memset(starts, 0, (c.parts + 2) * sizeof(uint32_t))
+    for i in range(n):
+        k = last = 0
+        while next_part(b, ids[i], c.field, c, &k, &first, &last):
+            for part in range(first, last + 1):
+                starts[part + 2] += 1
+    for part in range(2, c.parts + 2):
+        starts[part] += starts[part - 1]
+    for i in range(n):
+        k = last = 0
+        while next_part(b, ids[i], c.field, c, &k, &first, &last):
+            for part in range(first, last + 1):
+                lists[starts[part + 1]] = ids[i]
+                starts[part + 1] += 1
+
+
+cdef void build(Build* b, uint32_t* ids) noexcept nogil:
+    """All trees.  ids: room for the numbers of all rules."""
+    cdef uint32_t sizes[6]
+    cdef uint8_t* tree = <uint8_t*>malloc(b.n + 1)
+    cdef uint32_t i, k, n
+    if tree == NULL:
+        b.failed = True
+        return
+    collect(b)
+    memset(sizes, 0, sizeof(sizes))
     for i in range(b.n):
-        if b.home[i] != which:
-            continue
-        part = 0
-        while lives_in(b, i, which, &part, &low, &high):
-            for k in range(low, high + 1):
-                starts[k + 1] += 1
-    starts[0] = entry
-    for k in range(n + 1):
-        starts[k + 1] += starts[k]
-    return starts[n + 1]
-
-
-cdef void fill_lists(const Build* b, uint32_t which, const uint32_t* starts, uint32_t* cursor, IndexEntry* entries) noexcept nogil:
-    """Put each rule into the lists of the classes it covers; rules come in order, so lists are sorted."""
-    cdef uint32_t i, k, low = 0, high = 0, part
-    memcpy(cursor, starts, (b.bounds[which].n + 2) * sizeof(uint32_t))
+        tree[i] = <uint8_t>tree_of(b, i)
+        sizes[tree[i]] += 1
     for i in range(b.n):
-        if b.home[i] != which:
-            continue
-        part = 0
-        while lives_in(b, i, which, &part, &low, &high):
-            for k in range(low, high + 1):
-                fill_entry(b, i, &entries[cursor[k]])
-                cursor[k] += 1
+        if sizes[tree[i]] < FEW:
+            tree[i] = REST
+    new_nodes(b, TREES)
+    for k in range(TREES):
+        n = 0
+        for i in range(b.n):
+            if tree[i] == k:
+                ids[n] = i
+                n += 1
+        memset(b.region_low, 0, sizeof(b.region_low))
+        memset(b.region_high, 0xff, sizeof(b.region_high))
+        if n and not b.failed:
+            b.budget = b.n_entries + ENTRIES_PER_RULE * <uint64_t>n
+            make_node(b, ids, n, k, 0)
+    free(tree)
 
 
-cdef void fill_top(const Bounds* b, uint32_t* top) noexcept nogil:
-    """top[v] = boundaries whose top 16 bits are below v."""
-    cdef uint32_t i, v = 0
-    for i in range(b.n):
-        while v <= (<const uint32_t*>b.values)[i] >> 16:
-            top[v] = i
-            v += 1
-    while v <= 65536:
-        top[v] = b.n
-        v += 1
-
-
-cdef inline uint32_t aligned(uint32_t n) noexcept nogil:
-    return (n + 31) & ~<uint32_t>31
-
-
-cdef bytes lay_out(Build* b):
-    """The index as bytes: header, class tables, lists, entries."""
+cdef bytes lay_out(const Build* b):
+    """The index as bytes: header, nodes, entries."""
     cdef IndexHeader h
-    cdef uint32_t k, at = aligned(sizeof(IndexHeader)), most = 0
     memset(&h, 0, sizeof(h))
-    h.wide = b.wide
-    h.n_rules = b.n
-    h.n_rest = b.n_homes[<int>LIST_REST]
-    for k in range(4):
-        h.field[k].n = b.bounds[k].n
-        h.field[k].bounds = at
-        at = aligned(at + b.bounds[k].n * b.bounds[k].width)
-        if k <= LIST_DST and not b.wide and b.bounds[k].n >= TOP_FROM:
-            h.field[k].top = at
-            at = aligned(at + 65537 * sizeof(uint32_t))
-        if b.n_homes[k]:
-            h.field[k].lists = at
-            at = aligned(at + (b.bounds[k].n + 2) * sizeof(uint32_t))
-        if k <= LIST_DST and b.n_homes[NODE_SRC + k]:
-            h.field[k].inner = at
-            at = aligned(at + (b.bounds[k].n + 1) * sizeof(uint32_t))
-            h.field[k].nodes = at
-            at = aligned(at + (b.n_keys[k] + 1) * sizeof(IndexNode))
-        most = max(most, b.bounds[k].n)
-    h.entries = at
-    h.size = at + b.n_entries * sizeof(IndexEntry)
-    block = bytearray(h.size)
-    cdef uint8_t* out = block
-    cdef uint32_t* cursor = <uint32_t*>malloc((most + 2) * sizeof(uint32_t))
-    if cursor == NULL:
-        raise MemoryError
-    with nogil:
-        write_out(b, &h, out, cursor)
-    free(cursor)
-    return bytes(block)
-
-
-cdef void write_out(const Build* b, IndexHeader* h, uint8_t* out, uint32_t* cursor) noexcept nogil:
-    cdef uint32_t k, i, entry = 0
-    cdef IndexEntry* entries = <IndexEntry*>(out + h.entries)
-    for k in range(4):
-        memcpy(out + h.field[k].bounds, b.bounds[k].values, b.bounds[k].n * b.bounds[k].width)
-        if h.field[k].top:
-            fill_top(&b.bounds[k], <uint32_t*>(out + h.field[k].top))
-        if h.field[k].lists:
-            entry = count_lists(b, k, <uint32_t*>(out + h.field[k].lists), entry)
-            fill_lists(b, k, <const uint32_t*>(out + h.field[k].lists), cursor, entries)
-        if h.field[k].inner:
-            fill_nodes(b, k, <uint32_t*>(out + h.field[k].inner), <IndexNode*>(out + h.field[k].nodes), entries, &entry)
-    h.rest = entry
-    for i in range(b.n):
-        if b.home[i] == LIST_REST:
-            fill_entry(b, i, &entries[entry])
-            entry += 1
-    memcpy(out, h, sizeof(IndexHeader))
+    h.wide, h.interfaces, h.flags = b.wide, b.interfaces, b.flags
+    h.n_rules, h.n_nodes, h.n_entries = b.n, b.n_nodes, b.n_entries
+    h.nodes = sizeof(h)
+    h.entries = h.nodes + b.n_nodes * sizeof(TreeNode)
+    h.size = h.entries + b.n_entries * sizeof(IndexEntry)
+    return ((<const char*>&h)[:sizeof(h)] + (<const char*>b.nodes)[:b.n_nodes * sizeof(TreeNode)]
+            + (<const char*>b.entries)[:b.n_entries * sizeof(IndexEntry)] if b.n_entries else b"")
 
 
 def build_index(boxes, ranges, uint32_t first_rule, bint wide) -> bytes:
     """Index of one chain.
 
     boxes: Box structs of its rules in order; ranges: Range16 structs that they refer to; first_rule: rule row of the first;
-    wide: IPv6.  The result is placed into a Program's data, 32-byte aligned, and named by its ChainRow.
+    wide: IPv6.  The result is placed into a Program's data and named by its ChainRow.
     """
     cdef Build b
     cdef bytes box_bytes = bytes(boxes), range_bytes = bytes(ranges) or b"\0\0\0\0"
-    cdef uint32_t k, extra
-    cdef uint64_t* scratch = NULL
+    cdef uint32_t k
+    cdef uint32_t* memory
     memset(&b, 0, sizeof(b))
     b.boxes = <const Box*><const char*>box_bytes
     b.ranges = <const Range16*><const char*>range_bytes
     b.n = len(box_bytes) // sizeof(Box)
     b.wide = wide
+    b.n_cuts = CUTS6 if wide else CUTS4
     b.first_rule = first_rule
-    extra = len(range_bytes) // sizeof(Range16)
+    memory = <uint32_t*>malloc((2 * b.n_cuts + 1) * <size_t>(b.n + 1) * sizeof(uint32_t))
+    b.counts = <int*>malloc(((1 << PART_BITS) + 2) * sizeof(int))
     try:
-        for k in range(4):
-            b.bounds[k].width = 16 if wide and k <= LIST_DST else 4
-            b.bounds[k].values = <uint8_t*>malloc((2 * b.n + 2 * extra + 2) * b.bounds[k].width)
-            b.low[k] = <uint32_t*>malloc(b.n * sizeof(uint32_t))
-            b.high[k] = <uint32_t*>malloc(b.n * sizeof(uint32_t))
-            b.crowd[k] = <uint32_t*>malloc(b.n * sizeof(uint32_t))
-            if b.bounds[k].values == NULL or b.low[k] == NULL or b.high[k] == NULL or b.crowd[k] == NULL:
-                raise MemoryError
-        for k in range(2):
-            b.keys[k] = <uint64_t*>malloc((b.n + 1) * sizeof(uint64_t))
-            b.parent[k] = <uint32_t*>malloc((b.n + 2) * sizeof(uint32_t))
-            if b.keys[k] == NULL or b.parent[k] == NULL:
-                raise MemoryError
-        b.home = <uint8_t*>malloc(b.n)
-        b.order = <uint32_t*>malloc(b.n * sizeof(uint32_t))
-        scratch = <uint64_t*>malloc(b.n * sizeof(uint64_t))
-        if b.home == NULL or b.order == NULL or scratch == NULL:
+        if memory == NULL or b.counts == NULL:
             raise MemoryError
+        for k in range(b.n_cuts):
+            b.low[k] = memory + (2 * k) * <size_t>(b.n + 1)
+            b.high[k] = memory + (2 * k + 1) * <size_t>(b.n + 1)
         with nogil:
-            collect(&b)
-            count_crowds(&b, scratch)
-            choose_homes(&b)
-            make_nodes(&b, LIST_SRC)
-            make_nodes(&b, LIST_DST)
-            count_homes(&b)
+            build(&b, memory + 2 * b.n_cuts * <size_t>(b.n + 1))
+        if b.failed:
+            raise MemoryError
         return lay_out(&b)
     finally:
-        for k in range(4):
-            free(b.bounds[k].values)
-            free(b.low[k])
-            free(b.high[k])
-            free(b.crowd[k])
-        for k in range(2):
-            free(b.keys[k])
-            free(b.parent[k])
-        free(b.home)
-        free(b.order)
-        free(scratch)
+        free(memory)
+        free(b.counts)
+        free(b.nodes)
+        free(b.entries)

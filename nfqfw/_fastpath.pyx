@@ -14,7 +14,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from nfqfw._classify cimport NO_RULE, Cursors, IndexHeader, index_next, index_open, indexable
 from nfqfw._ops cimport *
 from nfqfw._packet cimport ACCEPT, DROP, QUEUE, Packet
-from nfqfw._paths cimport READS_PACKET, tape_op
+from nfqfw._paths cimport READS_PACKET, READS_TCP_FLAGS, tape_op
 from nfqfw._program cimport (NO_CHAIN, TARGET_ACCEPT, TARGET_DROP, TARGET_EXT, TARGET_GOTO, TARGET_JUMP, TARGET_NONE,
                              TARGET_QUEUE, TARGET_RETURN, ChainRow, Context, RuleRow, TestRow, chain_rows, rule_rows, test_rows)
 from nfqfw._record cimport trace
@@ -49,7 +49,9 @@ cdef inline void go_to(Context* c, const Packet* p, Walk* w, uint32_t chain) noe
     w.index = NULL
     if w.chains[chain].index and not p.trace and indexable(p):      # a traced packet tells of every rule
         w.index = <const IndexHeader*>(c.data + w.chains[chain].index)
-        index_open(w.index, p, &w.cursors)
+        index_open(w.index, p, c.iif, c.oif, &w.cursors)
+        if c.tape != NULL and w.index.flags:
+            c.tape.reads |= READS_TCP_FLAGS
 
 
 cdef inline void candidate(Walk* w) noexcept nogil:
@@ -169,4 +171,4 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
                 return outcome
             w.at += 1
             if w.index != NULL:             # the target may have changed what the lists were chosen by
-                index_open(w.index, p, &w.cursors)
+                index_open(w.index, p, c.iif, c.oif, &w.cursors)

@@ -8,7 +8,7 @@ from nfqfw.rules._rule cimport Rule
 
 cdef struct Condition:          # on one field: its value lies in one of the ranges
     uint8_t field               # Field
-    uint8_t mask                # of CTSTATE: the classes
+    uint8_t mask                # of CTSTATE and TCP_FLAGS: bits of Box.classes
     uint16_t n                  # exact port ranges in `pairs`; 0 = the hull says it all
     uint32_t pair               # first of them
     double size                 # how many values it leaves; of two conditions on one field the smaller says more
@@ -34,8 +34,8 @@ cdef class Boxes:
     cdef uint16_t* ranges       # low, high
     cdef uint32_t n_ranges
     cdef uint32_t ranges_room
-    cdef const Condition* best[6]
-    cdef const uint16_t* best_pairs[6]
+    cdef const Condition* best[7]
+    cdef const uint16_t* best_pairs[7]
 
     cdef int add(self, Rule rule, list fields) except -1
     cdef int exact(self, int field, uint32_t* first, uint32_t* number) except -1

@@ -11,18 +11,20 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from nfqfw._classify cimport Box
-from nfqfw.rules._rule cimport INV_DST, INV_PROTO, INV_SRC, Rule
+from nfqfw._classify cimport ANY_CLASS, IS_SYN, NO_SYN, Box, name_hash
+from nfqfw.rules._rule cimport INV_DST, INV_IN, INV_OUT, INV_PROTO, INV_SRC, Rule
 
 import os
 
 from nfqfw._classify import build_index
+from nfqfw.ext.lowering import READS_PACKET
 
 FROM = 17                           # rules from which an index beats the walk (bench/classify.py)
 
 # Tests without side effects whose only hotdrops are those of packets that `indexable` (_classify.pxd) turns away.
 TRANSPARENT = frozenset(("src4", "dst4", "src6", "dst6", "in", "out", "proto", "fragment", "tcp", "udp", "icmp", "icmp6",
-                         "multiport", "conntrack", "state", "mark"))
+                         "multiport", "conntrack", "state", "mark", "iprange", "addrtype", "pkttype", "devgroup", "connmark", "length",
+                         "tos", "ttl"))
 CT_BITS = ((2, 1), (4, 2), (8, 4), (256, 8), (1, 16))   # FieldSet ctstate bit -> ct_bit() of _classify.pxd
 
 cdef enum:
@@ -35,14 +37,22 @@ cdef enum Field:
     DPORT = 3
     PROTO = 4
     CTSTATE = 5
-    ALL_CLASSES = 31
+    TCP_FLAGS = 6
+    N_FIELDS = 7
 
-FIELDS = {"saddr": SADDR, "daddr": DADDR, "sport": SPORT, "dport": DPORT, "proto": PROTO, "ctstate": CTSTATE}
+FIELDS = {"saddr": SADDR, "daddr": DADDR, "sport": SPORT, "dport": DPORT, "proto": PROTO, "ctstate": CTSTATE, "tcp_flags": TCP_FLAGS,
+          "icmp": DPORT}                # type and code stand where other protocols have the destination port
 
 
 def wanted() -> bool:
     """Whether chains get an index at all: unless the environment says NFQFW_INDEX=0."""
     return os.environ.get("NFQFW_INDEX") != "0"
+
+
+def flags_mask(ranges) -> int:
+    """Whether packets pass that are a SYN, and that are none."""
+    passed = [value & 0x17 == 2 for low, high in ranges for value in range(low, high + 1)]
+    return (IS_SYN if True in passed else 0) | (NO_SYN if False in passed else 0)
 
 
 def ct_mask(ranges) -> int:
@@ -71,6 +81,9 @@ cdef class Fields:
             for name, ranges in test.fields:
                 if name in FIELDS and ranges:
                     self.take(FIELDS[name], ranges)
+            if test.op == "tcp" and test.reads & READS_PACKET:       # an option: it may find the header cut, and drop
+                self.opaque = True
+                return
 
     cdef int take(self, int field, tuple ranges) except -1:
         """One condition."""
@@ -81,6 +94,8 @@ cdef class Fields:
         at.field = field
         if field == CTSTATE:
             at.mask = ct_mask(ranges)
+        elif field == TCP_FLAGS:
+            at.mask = flags_mask(ranges)
         big_endian(at.low, ranges[0][0])
         big_endian(at.high, ranges[n - 1][1])
         at.pair = self.n_pairs
@@ -149,7 +164,7 @@ cdef class Boxes:
                     self.best_pairs[c.field] = one.pairs + 2 * c.pair
             if one.opaque:
                 break
-        for i in range(6):
+        for i in range(N_FIELDS):
             if self.best[i] != NULL:
                 narrow(box, self.best[i], rule, self.wide)
         self.exact(SPORT, &box.sport_list, &box.n_sport)
@@ -187,13 +202,32 @@ cdef void own_part(Box* box, Rule rule, bint wide) noexcept:
     address_hull(box.dst_low, box.dst_high, rule.destination, rule.destination_mask, rule.inverted & INV_DST, wide)
     box.sport_high = box.dport_high = 65535
     box.proto_high = 255
-    box.ctmask = ALL_CLASSES
+    box.classes = ANY_CLASS | IS_SYN | NO_SYN
+    if exact_name(rule.in_interface, rule.inverted & INV_IN, &box.in_hash):
+        box.named |= 1
+    if exact_name(rule.out_interface, rule.inverted & INV_OUT, &box.out_hash):
+        box.named |= 2
     if rule.protocol == 0:
         return
     if not rule.inverted & INV_PROTO:
         box.proto_low = box.proto_high = rule.protocol
     elif rule.protocol == 255:
         box.proto_high = 254
+
+
+cdef bint exact_name(str name, bint inverted, uint32_t* hash_) noexcept:
+    """The hash of an interface that the rule asks for by its whole name."""
+    cdef uint8_t padded[16]
+    cdef bytes raw
+    if not name or inverted or name.endswith("+"):
+        return False
+    raw = name.encode(errors="surrogateescape")
+    if len(raw) > 15:
+        return False
+    memset(padded, 0, 16)
+    memcpy(padded, <const char*>raw, len(raw))
+    hash_[0] = name_hash(padded)
+    return True
 
 
 cdef void address_hull(uint8_t* low, uint8_t* high, bytes address, bytes mask, bint inverted, bint wide) noexcept:
@@ -273,7 +307,9 @@ cdef void narrow(Box* box, const Condition* c, Rule rule, bint wide) noexcept:
     elif c.field == DPORT:
         box.dport_low, box.dport_high = port(c.low), port(c.high)
     elif c.field == CTSTATE:
-        box.ctmask = c.mask
+        box.classes &= c.mask | IS_SYN | NO_SYN
+    elif c.field == TCP_FLAGS:
+        box.classes &= c.mask | ANY_CLASS
     elif rule.protocol == 0 or rule.inverted & INV_PROTO:
         box.proto_low, box.proto_high = c.low[15], c.high[15]
 

@@ -1,5 +1,6 @@
 """The index changes nothing but time: verdicts and every counter equal with and without it (design.md section 6)."""
 
+import ipaddress
 import random
 
 import pytest
@@ -39,6 +40,8 @@ def random_rule(rng, chain, jumps, v6):
             words.append(rng.choice(("", "! ")) + f"{flag} {network(rng, v6)}")
     if rng.random() < 0.2:
         words.append(rng.choice(("", "! ")) + f"-i {rng.choice(('eth0', 'eth1', 'eth+'))}")
+    if rng.random() < 0.15:
+        words.append(rng.choice(("", "! ")) + f"-o {rng.choice(('eth0', 'eth1', 'eth1', 'e+'))}")
     proto = rng.choice(("tcp", "udp", "", "icmpv6" if v6 else "icmp"))
     if proto:
         words.append(f"-p {proto}")
@@ -51,8 +54,16 @@ def random_rule(rng, chain, jumps, v6):
             for flag in ("--dport", "--sport"):
                 if rng.random() < 0.6:
                     words.append(rng.choice(("", "! ")) + f"{flag} {ports(rng)}")
+            if proto == "tcp" and rng.random() < 0.3:
+                words.append(rng.choice(("", "! ")) + rng.choice(("--syn", "--tcp-flags SYN,RST SYN", "--tcp-flags ALL SYN,ACK", "--tcp-flags FIN FIN")))
+            if proto == "tcp" and rng.random() < 0.1:
+                words.append(rng.choice(("", "! ")) + "--tcp-option 2")
     elif proto and proto.startswith("icmp") and rng.random() < 0.5:
-        words.append("-m icmp6 --icmpv6-type 128" if v6 else "-m icmp --icmp-type 8")
+        words.append(rng.choice(("-m icmp6 --icmpv6-type 128", "-m icmp6 ! --icmpv6-type 128", "-m icmp6 --icmpv6-type 1/4") if v6 else
+                                ("-m icmp --icmp-type 8", "-m icmp ! --icmp-type 8", "-m icmp --icmp-type 3/1", "-m icmp --icmp-type 3", "-m icmp --icmp-type any")))
+    if rng.random() < 0.1:
+        ends = sorted((address(rng, v6), address(rng, v6)), key=lambda text: ipaddress.ip_address(text))
+        words.append(f"-m iprange {rng.choice(('', '! '))}--{rng.choice(('src', 'dst'))}-range {'-'.join(ends)}")
     if rng.random() < 0.2:
         words.append(f"-m conntrack {rng.choice(('', '! '))}--ctstate {rng.choice(('NEW', 'ESTABLISHED', 'NEW,INVALID', 'RELATED,ESTABLISHED'))}")
     if rng.random() < 0.1:
@@ -80,11 +91,11 @@ def random_packet(rng, v6):
     ip = IPv6(src=address(rng, True), dst=address(rng, True)) if v6 else IP(src=address(rng, False), dst=address(rng, False))
     kind = rng.randrange(10)
     if kind < 4:
-        packet = ip / TCP(sport=rng.choice(PORTS), dport=rng.choice(PORTS), flags=rng.choice(("S", "A", "SA", "R")))
+        packet = ip / TCP(sport=rng.choice(PORTS), dport=rng.choice(PORTS), flags=rng.choice(("S", "A", "SA", "R", "SP")), dataofs=rng.choice((None, None, None, 4, 6)))
     elif kind < 8:
         packet = ip / UDP(sport=rng.choice(PORTS), dport=rng.choice(PORTS))
     elif kind < 9 or v6:
-        packet = ip / (Raw(b"\x80\0\0\0\0\1\0\1") if v6 else ICMP())
+        packet = ip / (Raw(rng.choice((b"\x80\0", b"\1\4", b"\1\0")) + b"\0\0\0\1\0\1") if v6 else ICMP(type=rng.choice((8, 3, 0)), code=rng.randrange(2)))
         if v6:
             packet.nh = 58
     else:
@@ -112,7 +123,8 @@ def test_index_on_and_off_are_identical(seed, v6):
     for _ in range(150):
         packet = random_packet(rng, v6)
         mark = rng.randrange(2)
-        a, b = (fw.forward(packet, mark=mark, family=10 if v6 else 2) for fw in (indexed, linear))
+        ends = rng.choice(("eth0", "eth1", "lo")), rng.choice(("eth1", "eth1", "eth0"))
+        a, b = (fw.forward(packet, *ends, mark=mark, family=10 if v6 else 2) for fw in (indexed, linear))
         assert (a.verdict, a.reason, a.mark) == (b.verdict, b.reason, b.mark), packet.hex()
     assert indexed.loaded.counters_list() == linear.loaded.counters_list()
 
