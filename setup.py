@@ -1,6 +1,6 @@
 """Build every .pyx of the package as one extension module each; everything else is in pyproject.toml.
 
-NFQFW_SANITIZE=1 builds under ASan and UBSan, =fuzzer for libFuzzer (clang).
+NFQFW_SANITIZE=1 builds under ASan and UBSan, =thread under TSan, =fuzzer for libFuzzer (clang).
 NFQFW_EXTENSIONS=0 leaves them out: bootstrap.sh installs first, and make then builds them in place, on all cores.
 """
 
@@ -14,6 +14,7 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "
 FLAGS = {                       # NFQFW_SANITIZE -> (compiler flags, linker flags)
     "": (["-O2", "-fno-strict-aliasing", "-Wno-unused-function", "-Wno-sign-compare"], []),
     "1": (["-g", "-O1", *SANITIZE], ["-fsanitize=address,undefined"]),
+    "thread": (["-g", "-O1", "-fsanitize=thread", "-fno-strict-aliasing"], ["-fsanitize=thread"]),
     # NULL + 0 is what Cython writes for an empty argument list
     "fuzzer": (["-g", "-O1", "-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize=pointer-overflow", *SANITIZE[1:]], ["-fsanitize=fuzzer-no-link,address,undefined"]),
 }

@@ -92,11 +92,11 @@ cdef inline int icmp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
 
 
 cdef inline bint gre_key(const Packet* p, uint16_t* key) noexcept nogil:
-    """Destination key: call id of version 1 (PPTP), 0 of version 0.  False: version 1 that carries no PPP, or too short."""
+    """Destination key: call id of version 1 (PPTP); 0 of version 0, and where it is cut off.  False: version 1 that carries no PPP."""
     key[0] = 0
-    if not has(p, p.thoff, 4) or (p.data[p.thoff + 1] & 7) != 1:
+    if not has(p, p.thoff, 8) or (p.data[p.thoff + 1] & 7) != 1:
         return True
-    if not has(p, p.thoff, 8) or be16(p.data + p.thoff + 2) != GRE_PPP:
+    if be16(p.data + p.thoff + 2) != GRE_PPP:
         return False
     key[0] = be16(p.data + p.thoff + 6)
     return True

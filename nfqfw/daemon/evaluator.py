@@ -168,7 +168,7 @@ class LiveEvaluator:
 
         if CONTEXTS and not self.labels_told:
             self.labels_told = True
-            self.on_lines("log", ["nfqfw: SECMARK: the label stays inside nfqfw, a queue cannot carry it to the kernel"])
+            self.on_lines("log", ["nfqfw: SECMARK: the label stays inside nfqfw: matches, connections and listings show it, SELinux and sockets do not"])
 
     def tell_helpers(self) -> None:
         """Which helpers the rules name and this build does not have; once each."""

@@ -208,3 +208,11 @@ def _until(condition, seconds: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.05)
+
+
+def test_loading_a_label_says_that_it_stays_here(lab, firewall):
+    """The kernel's labels belong to its LSM, and a queue carries none (an LSM that takes them is not in use on the test machines)."""
+    firewall.load("*security\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
+                  "-A FORWARD -j SECMARK --selctx system_u:object_r:ssh_t:s0\nCOMMIT\n")
+    firewall.stop()
+    assert "SECMARK: the label stays inside nfqfw" in (firewall.directory / "stderr").read_text()

@@ -1,6 +1,6 @@
 """Builds a copy of the package with the fuzzers' door in it: plain, under gcc's sanitizers, or for libFuzzer.
 
-    python -m tests.fuzz.build plain|asan|fuzzer  ->  build/<kind>/ with everything in it, rebuilt only where sources changed
+    python -m tests.fuzz.build plain|asan|thread|fuzzer  ->  build/<kind>/ with everything in it, rebuilt only where sources changed
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def clang() -> str:
 
 def environment(kind: str) -> dict[str, str]:
     env = dict(os.environ)
-    if kind == "asan":
-        env["NFQFW_SANITIZE"] = "1"
+    if kind in ("asan", "thread"):
+        env["NFQFW_SANITIZE"] = {"asan": "1", "thread": "thread"}[kind]
     if kind == "fuzzer":
         env |= {"NFQFW_SANITIZE": "fuzzer", "CC": clang(), "LDSHARED": f"{clang()} -shared"}
     return env

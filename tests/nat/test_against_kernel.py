@@ -130,3 +130,45 @@ def test_icmp_ids_move_when_two_clients_collide(kernel, ours):
     for outcome in (kernel.run(case), ours.run(case)):
         idents = [int.from_bytes(step[0].data[24:26], "big") for step in outcome.steps]
         assert idents[0] == 7 and len(set(idents)) == 3
+
+
+def test_a_connection_without_a_rule_moves_its_port_when_its_answers_would_be_anothers(kernel, ours):
+    """A null binding: C0 looks like C1:4000 outside; then the real C1 speaks from port 4000."""
+    steps = [Step(0, "client", Packet("udp", "C0", "S0", 4000, 53, length=4)), Step(0, "client", Packet("udp", "C1", "S0", 4000, 53, length=4)),
+             Step(0, "client", Packet("udp", "C1", "S1", 4000, 53, length=4))]
+    case = Case(IPV4, nat("-A POSTROUTING -s $C0 -o eth1 -j SNAT --to-source $C1".replace("$C0", "10.1.0.10").replace("$C1", "10.1.0.11")), steps, "null")
+    for outcome in (kernel.run(case), ours.run(case)):
+        found = ends(outcome)
+        assert len({end[:4] for end in found}) == 1 and found[0][4] == 4000, found
+        assert found[1][4] != 4000 and source_class(found[1][4]) == "1024-65535"
+        assert found[2][4] == 4000                                      # towards another server nothing is in the way
+
+
+@pytest.mark.parametrize("number, gets_in", [(900_000, True), (1_000, False)])
+def test_a_full_range_gives_the_port_of_a_closed_connection_to_a_syn_that_is_ahead(kernel, ours, number, gets_in):
+    """Two ports, one of them held by a connection that was closed: the newcomer's sequence number decides."""
+    rule = "-A POSTROUTING -p tcp -o eth1 -j SNAT --to-source 10.2.0.99:5000-5001"
+    answered = [Step(0, "client", Packet("tcp", "C0", "S0", 4000, 80, flags="S", seq=500_000)),
+                Step(0, "client", Packet("tcp", "C1", "S0", 4000, 80, flags="S", seq=500_000))]
+    steps = [*answered, *(Step(0, "server", Packet("tcp", "S0", "10.2.0.99", 80, port, flags="S.", seq=1, ack=500_001)) for port in (5000, 5001)),
+             Step(0, "server", Packet("tcp", "S0", "10.2.0.99", 80, 5000, flags="R.", seq=2, ack=500_001)),
+             Step(0, "client", Packet("tcp", "C2", "S0", 4000, 80, flags="S", seq=number))]
+    case = Case(IPV4, nat(rule), steps, "evicted")
+    for outcome in (kernel.run(case), ours.run(case)):
+        assert sorted(end[4] for end in ends(outcome)[:2]) == [5000, 5001]
+        assert (ends(outcome)[-1] == (10, 2, 0, 99, 5000)) == gets_in, ends(outcome)
+
+
+def test_what_is_too_short_to_translate_is_dropped(kernel, ours):
+    """Enhanced GRE (version 1) with less than 8 bytes, a redirect about a translated flow, an error that quotes too little."""
+    rule = "-A POSTROUTING -s 10.1.0.10 -o eth1 -j SNAT --to-source 10.2.0.99"
+    flow = Packet("udp", "C0", "S0", 5000, 53, length=4)
+    outside = Packet("udp", "10.2.0.99", "S0", 5000, 53, length=4)
+    steps = [Step(0, "client", Packet("47", "C0", "S0", payload=bytes.fromhex("2001880b"))), Step(0, "client", flow),
+             Step(0, "server", Packet("icmp", "N", "10.2.0.99", kind=5, code=1, inner=outside)),
+             Step(0, "server", Packet("icmp", "N", "10.2.0.99", name="unreachable", inner=outside)),
+             Step(0, "server", Packet("icmp", "N", "10.2.0.99", name="unreachable", inner=outside, size=4))]
+    case = Case(IPV4, nat(rule), steps, "short")
+    theirs, mine = kernel.run(case), ours.run(case)
+    assert [bool(step) for step in theirs.steps] == [False, True, False, True, False]
+    assert differences(theirs, mine) == []
