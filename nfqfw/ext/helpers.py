@@ -43,12 +43,12 @@ HELPERS = (
     _one("amanda", (UDP,), BOTH, 4, 180),
     _one("sane", (TCP,), BOTH, 1, 300),
     _one("pptp", (TCP,), (IPV4,), 2, 300),
-    _one("H.245", (UDP,), BOTH, 20, 240),       # the kernel registers it for UDP, whatever H.245 itself uses
+    _one("H.245", (UDP,), BOTH, 18, 240),       # the kernel registers it for UDP, whatever H.245 itself uses
     _one("Q.931", (TCP,), BOTH, 20, 240),
     _one("RAS", (UDP,), BOTH, 32, 240),
     _one("netbios-ns", (UDP,), (IPV4,), 1, 3),
     _one("snmp", (UDP,), (IPV4,), 1, 30),
-    _one("snmp_trap", (UDP,), (IPV4,), 1, 30),
+    _one("snmp_trap", (UDP,), (IPV4,), 2, 180),
 )
 POLICIES_MOST = 4                               # classes of one helper
 NAMED: set[str] = set()                         # names that rules of this process give to connections; filled when they are compiled
