@@ -17,7 +17,7 @@ class Policy(NamedTuple):
     """One class of expectations."""
 
     name: str
-    most: int
+    most: int                   # 0 = as many as it likes
     seconds: int
 
 
@@ -48,7 +48,7 @@ HELPERS = (
     _one("RAS", (UDP,), BOTH, 32, 240),
     _one("netbios-ns", (UDP,), (IPV4,), 1, 3),
     _one("snmp", (UDP,), (IPV4,), 1, 30),
-    _one("snmp_trap", (UDP,), (IPV4,), 2, 180),
+    _one("snmp_trap", (UDP,), (IPV4,), 0, 180),
 )
 POLICIES_MOST = 4                               # classes of one helper
 NAMED: set[str] = set()                         # names that rules of this process give to connections; filled when they are compiled
