@@ -8,6 +8,7 @@ LOG_PREFIX_BYTES = 29           # xt_LOG: longer text is cut silently
 MULTIPORT_SLOTS = 15            # xt_multiport: a range takes two
 RESTORE_LINE_BYTES = 10_240     # iptables-restore's buffer: a longer line is refused
 RULES_MAX = 1_000_000           # rules of one ruleset: ours
+MISTAKES_MAX = 1_000            # mistakes of a file that are told; reading ends there: ours
 RULES_FILE_BYTES = 256 << 20    # largest ruleset file read: ours
 IPV6_HEADERS_MAX = 64           # extension headers walked per packet: ours (the kernel has no bound; 60 in a row pass there)
 

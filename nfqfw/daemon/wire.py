@@ -14,7 +14,9 @@ the inode number of a namespace is.  A message is a head (a JSON object) and a b
                                             <-      {"code": exit code}                             the last one
 
 Files and names are the client's: it opens them in its own working directory and mount namespace, with its own rights and
-umask, so none of these has to be sent, and the daemon only ever waits on the control socket.
+umask, so none of these has to be sent, and the daemon only ever waits on the control socket.  That is why the client's
+descriptors are not passed (SCM_RIGHTS): a daemon that reads a client's pipe, or writes to its terminal, waits for whoever is at
+the other end, and what it reads is bounded by nobody.  The detour costs a copy: 5 ms for the 7 MB of 100,000 rules.
 
 This module is on the path of every applet call: it imports nothing but socket and json.
 """

@@ -169,10 +169,10 @@ cdef Py_ssize_t counts_of(const char* line, const char* end, uint64_t* packets, 
 
 
 cdef bint digits_of(const char** at, const char* end, char stop, uint64_t* value) noexcept nogil:
-    """Digits and the character behind them; the number wraps at 64 bits."""
+    """Up to 19 digits, which fit, and the character behind them."""
     cdef const char* first = at[0]
     value[0] = 0
-    while at[0] < end and c'0' <= at[0][0] <= c'9':
+    while at[0] < end and at[0] - first < 19 and c'0' <= at[0][0] <= c'9':
         value[0] = value[0] * 10 + <uint64_t>(at[0][0] - c'0')
         at[0] += 1
     if at[0] == first or at[0] == end or at[0][0] != stop:
@@ -316,8 +316,8 @@ cdef class Scanner:
         self.match_memo, self.target_memo, self.targets = {}, {}, {}
         self.protocols, self.readers, self.environments = {}, {}, {}
 
-    def run(self, bytes data, Py_ssize_t at, Py_ssize_t number, editor, bint counters, str file) -> tuple:
-        """Take lines from `at` on, of which the first has this number, into the table of the Editor.
+    def run(self, bytes data, Py_ssize_t at, Py_ssize_t number, Py_ssize_t most, editor, bint counters, str file) -> tuple:
+        """Take lines from `at` on, of which the first has this number, at most so many, into the table of the Editor.
 
         counters: take over counts.  Returns (place, number) of the first line that has to go the long way, or of the end.
         """
@@ -332,8 +332,9 @@ cdef class Scanner:
         cdef uint64_t packets, byte_count
         cdef int n
         cdef Rule rule
+        cdef Py_ssize_t last = number + most
         self.targets.clear()
-        while line < end:
+        while line < end and number < last:
             stop = <const char*>memchr(line, c'\n', end - line)
             if stop == NULL:
                 stop = end

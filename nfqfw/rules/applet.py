@@ -19,7 +19,7 @@ from nfqfw.rules.lexer import CONTROL
 from nfqfw.rules.listings import Style, change_line, listing
 from nfqfw.rules.model import BUILTIN_CHAINS, Ruleset, Table
 from nfqfw.rules.saving import VERSION, save, specs
-from nfqfw.rules.validate import check
+from nfqfw.rules.validate import check, check_size
 
 DMESG = ". Run `dmesg' for more information."
 # errno -> text, where it depends on the command
@@ -141,7 +141,7 @@ def show(call: Call, command: Command) -> None:
         zero.number = command.number if command.zero_number else 0
         restore.apply(editor, zero, call.family)
         old = call.store.commit({call.family: ruleset.with_table(editor.finish())}, counted=wanted)
-        ruleset = old[call.family]
+        ruleset = old[call.family] if wanted else ruleset
     else:
         ruleset = call.store.counted(call.family) if wanted else call.store.ruleset(call.family)
     table = ruleset.table(command.table)
@@ -245,8 +245,8 @@ def split_options(args: list[str], letters: dict[str, int], longs: dict[str, str
             yield "", word
 
 
-SAVE_LETTERS = {"c": 0, "d": 0, "t": 1, "M": 1, "f": 1, "V": 0, "4": 0, "6": 0}
-SAVE_LONGS = {"counters": "c", "dump": "d", "table": "t", "modprobe": "M", "file": "f", "version": "V", "ipv4": "4", "ipv6": "6"}
+SAVE_LETTERS = {"c": 0, "d": 0, "t": 1, "M": 1, "f": 1, "V": 0}
+SAVE_LONGS = {"counters": "c", "dump": "d", "table": "t", "modprobe": "M", "file": "f", "version": "V"}
 
 
 def unrecognized(call: Call, word: str, last: str) -> Result:
@@ -288,9 +288,9 @@ def run_save(call: Call, args: list[str]) -> Result:
 
 # ---- iptables-restore --------------------------------------------------------------------------------------------------
 
-RESTORE_LETTERS = {"b": 0, "c": 0, "v": 0, "V": 0, "t": 0, "h": 0, "n": 0, "T": 1, "M": 1, "w": 2, "W": 2, "4": 0, "6": 0}
+RESTORE_LETTERS = {"b": 0, "c": 0, "v": 0, "V": 0, "t": 0, "h": 0, "n": 0, "T": 1, "M": 1, "w": 2, "W": 2}
 RESTORE_LONGS = {"counters": "c", "verbose": "v", "version": "V", "test": "t", "help": "h", "noflush": "n", "table": "T",
-                 "modprobe": "M", "wait": "w", "wait-interval": "W", "ipv4": "4", "ipv6": "6"}
+                 "modprobe": "M", "wait": "w", "wait-interval": "W"}
 RESTORE_USAGE = """Usage: {0} [-c] [-v] [-V] [-t] [-h] [-n] [-w secs] [-W usecs] [-T table] [-M command] [file]
 \t   [ --counters ]
 \t   [ --verbose ]
@@ -305,7 +305,7 @@ RESTORE_USAGE = """Usage: {0} [-c] [-v] [-V] [-t] [-h] [-n] [-w secs] [-W usecs]
 
 
 def run_restore(call: Call, args: list[str]) -> Result:
-    options, path = restore.Options(), None
+    options, path, given = restore.Options(), None, set()
     for letter, value in split_options(args, RESTORE_LETTERS, RESTORE_LONGS):
         if letter == "?":
             return unrecognized(call, value, f"Try `{call.program} -h' for more information.\n")
@@ -315,6 +315,7 @@ def run_restore(call: Call, args: list[str]) -> Result:
             return call.result(0)
         if letter == "W":
             call.err.append("Ignoring deprecated --wait-interval option.\n")
+        given.add(letter)
         options.counters |= letter == "c"
         options.test |= letter == "t"
         options.noflush |= letter == "n"
@@ -324,6 +325,9 @@ def run_restore(call: Call, args: list[str]) -> Result:
             call.err.append("Unknown arguments found on commandline\n")
             return call.result(OTHER_PROBLEM)
         path = value if letter == "" else path
+    if "W" in given and "w" not in given:
+        call.err.append("Option --wait-interval requires option --wait\n")
+        return call.result(OTHER_PROBLEM)
     try:
         text = read_file(call, path) if path is not None else call.read_stdin()
     except OSError as error:
@@ -351,6 +355,7 @@ def restore_text(call: Call, text: str, options: restore.Options, path: str) -> 
                     restorer.feed(line)
                     if len(restorer.committed) != commits and not options.test:
                         check(Ruleset(call.family, {restorer.committed[-1].name: restorer.committed[-1]}))
+            check_size(restorer.finish())
             if restorer.editor is not None or restorer.skipping:
                 call.err.append(f"{call.program}: COMMIT expected at line {restorer.line + 1}\n")
                 return call.result(OTHER_PROBLEM)
@@ -380,7 +385,7 @@ def restore_command(call: Call, restorer: restore.Restorer, command: Command) ->
         return
     rules = restore.apply(editor, command, call.family, restorer.file, restorer.line)
     call.err += command.warnings
-    if command.verbose or restorer.options.verbose:
+    if command.verbose or restorer.tells:
         command.verbose = 1
         call.out += verbose_lines(call, command, rules, editor)
 

@@ -9,6 +9,8 @@ The texts of mistakes are those of iptables-legacy 1.8.13 (spec/iptables.md, app
 
 from __future__ import annotations
 
+import re
+
 from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import Draft, Env, Extension
@@ -518,12 +520,14 @@ class Parser:
             raise RuleError(f"Can't use --in-interface with {chain}\n", index=out.at["i"])
 
 
+COUNTER_MAX = (1 << 64) - 1
+DIGITS = re.compile(r"\s*0*([0-9]*)")
+
+
 def leading_digits(text: str) -> int:
-    text = text.strip()
-    end = 0
-    while end < len(text) and text[end].isdigit():
-        end += 1
-    return int(text[:end][:20]) & 0xFFFFFFFFFFFFFFFF
+    """A count as sscanf's %llu reads it: what follows the digits is not looked at, what is too large is the largest."""
+    found = DIGITS.match(text)
+    return min(int(found[1][:21] or "0"), COUNTER_MAX) if found else 0
 
 
 def parse_networks(text: str, family: int, resolver) -> list[tuple[bytes, bytes]]:

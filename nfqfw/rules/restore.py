@@ -11,18 +11,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
+from nfqfw.errors import OTHER_PROBLEM, RESOURCE_PROBLEM, RuleError, RuleErrors, Span
 from nfqfw.ext.names import FileResolver
 from nfqfw.ext.registry import STANDARD_TARGETS
-from nfqfw.limits import CHAIN_NAME_BYTES, RESTORE_LINE_BYTES
+from nfqfw.limits import CHAIN_NAME_BYTES, MISTAKES_MAX, RESTORE_LINE_BYTES, RULES_MAX
 from nfqfw.rules import lexer
 from nfqfw.rules._scan import Scanner
 from nfqfw.rules.edit import Editor
-from nfqfw.rules.grammar import DEFAULT_RESOLVER, Command, Parser, make_rules
+from nfqfw.rules.grammar import DEFAULT_RESOLVER, Command, Parser, leading_digits, make_rules
 from nfqfw.rules.model import BUILTIN_CHAINS, Ruleset, Table
 
 FILE_RESOLVER = FileResolver()
-COUNTS = re.compile(r"\[(\d+):(\d+)\]\Z")
+COUNTS = re.compile(r"\[(\d+):(\d+)\]\Z", re.ASCII)
 
 
 class Options:
@@ -54,8 +54,14 @@ class Restorer:
         self.skipping = False                       # inside a table that -T leaves out
         self.committed: list[Table] = []
         self.line = 0
+        self.rules = 0                              # lines of rules read so far
         self.note = lambda text: None               # verbose output
         self.seen: set[str] = set()                 # chains declared in this table
+
+    @property
+    def tells(self) -> bool:
+        """Whether -v prints each rule: beside -n the tool prints remarks alone."""
+        return self.options.verbose > 0 and not self.options.noflush
 
     def finish(self) -> Ruleset:
         ruleset = self.ruleset
@@ -77,8 +83,9 @@ class Restorer:
         """
         at, end = 0, len(data)
         while at < end:
-            if self.editor is not None and not self.options.verbose:
-                at, number = self.scanner.run(data, at, self.line + 1, self.editor, self.options.counters, self.file)
+            if self.editor is not None and not self.tells:
+                at, number = self.scanner.run(data, at, self.line + 1, RULES_MAX - self.rules, self.editor, self.options.counters, self.file)
+                self.rules += number - 1 - self.line            # a line each
                 self.line = number - 1
                 if at == end:
                     return
@@ -182,7 +189,7 @@ class Restorer:
             found = COUNTS.match(counts_text or "")
             if found is None:
                 raise RuleError(f"invalid policy counters for chain '{name}'", offset=1)
-            counts = int(found[1]) & (1 << 64) - 1, int(found[2]) & (1 << 64) - 1
+            counts = leading_digits(found[1]), leading_digits(found[2])
         try:
             editor.set_policy(name, policy, counts if self.options.counters else None)
         except RuleError as error:
@@ -193,6 +200,9 @@ class Restorer:
     def rule_line(self, text: str) -> None:
         if len(text) > RESTORE_LINE_BYTES and len(text.encode(errors="surrogateescape")) > RESTORE_LINE_BYTES:
             raise RuleError("Parameter too long!")
+        if self.rules >= RULES_MAX:
+            raise too_many_rules()
+        self.rules += 1
         counts, start = None, 0
         if text.startswith("["):
             counts, start = self.rule_counts(text)
@@ -216,17 +226,25 @@ class Restorer:
         if end < 0 or not colon:
             raise RuleError(f"Bad line {self.line}: need ]")
         for value, what in ((packets, "packet"), (byte_count, "byte")):
-            if not value.isdigit() and self.options.counters:
+            if not is_number(value) and self.options.counters:
                 raise RuleError(f"-c {what} counter not numeric", offset=1)
-        if not packets.isdigit() or not byte_count.isdigit():
+        if not is_number(packets) or not is_number(byte_count):
             return (0, 0), end + 1
-        return (int(packets) & (1 << 64) - 1, int(byte_count) & (1 << 64) - 1), end + 1
+        return (leading_digits(packets), leading_digits(byte_count)), end + 1
 
     def run_command(self, command: Command) -> None:
         """Commands that change rules; the applet has its own, which also lists and helps."""
         if command.help or command.version:             # and what stands beside it was not looked at
             raise RuleError("a line that asks for help or the version is no rule")
         apply(self.editor, command, self.ruleset.family, self.file, self.line)
+
+
+def is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def too_many_rules() -> RuleError:
+    return RuleError(f"more than {RULES_MAX:,} rules", code=RESOURCE_PROBLEM)
 
 
 def apply(editor: Editor, command: Command, family: int, file: str = "", line: int = 0) -> list:
@@ -285,7 +303,7 @@ def place(error: RuleError, words: list, start: int, text: str) -> None:
 
 
 def load(text: str, name: str = "", family: int = 2, counters: bool = True, resolver=FILE_RESOLVER) -> Ruleset:
-    """A ruleset from iptables-save text.  Raises RuleErrors with every mistake.
+    """A ruleset from iptables-save text.  Raises RuleErrors with every mistake, of which it reads at most MISTAKES_MAX.
 
     Tables keep the order of the text.  Counts in the text are taken over unless `counters` is off; where a line has none, they
     start at 0.  Rules and chains remember `name` and the number of their line.
@@ -299,6 +317,8 @@ def load(text: str, name: str = "", family: int = 2, counters: bool = True, reso
                 feed_leniently(restorer, line.removesuffix("\n"))
             except RuleError as error:
                 errors.append(located(error, name, restorer.line, line.removesuffix("\n")))
+                if len(errors) >= MISTAKES_MAX or restorer.rules >= RULES_MAX:
+                    raise RuleErrors(errors) from None
     if restorer.editor is not None:
         lines = text.split("\n")
         last = len(lines)

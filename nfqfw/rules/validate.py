@@ -10,8 +10,9 @@ from typing import Iterator, NamedTuple
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
 from nfqfw.ext.api import HOOK_NAMES, MATCH, KernelRefusal, Use
+from nfqfw.limits import RULES_MAX
 from nfqfw.rules.model import BUILTIN_CHAINS, INV_PROTO, Chain, Jump, Rule, Ruleset, Standard, Table
-from nfqfw.rules.restore import ERRNO_TEXT
+from nfqfw.rules.restore import ERRNO_TEXT, too_many_rules
 from nfqfw.rules.saving import rule_text
 
 
@@ -52,10 +53,17 @@ def summarise(chain: Chain, table: str, family: int) -> Summary:
 
 def check(ruleset: Ruleset, only: list[str] | None = None) -> None:
     """Raise RuleErrors with everything that the kernel would refuse in these tables (all by default)."""
+    check_size(ruleset)
     errors = [error for name, table in ruleset.tables.items() if only is None or name in only
               for error in table_errors(table, ruleset.family)]
     if errors:
         raise RuleErrors(errors)
+
+
+def check_size(ruleset: Ruleset) -> None:
+    """Raise RuleErrors if it has more rules than we hold."""
+    if sum(len(chain.rules) for table in ruleset.tables.values() for chain in table.chains.values()) > RULES_MAX:
+        raise RuleErrors([too_many_rules()])
 
 
 def table_errors(table: Table, family: int) -> Iterator[RuleError]:

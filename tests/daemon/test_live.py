@@ -6,7 +6,7 @@ from tests.daemon.engines import REFUSAL, CountingEvaluator
 from nfqfw.compile import compile_rulesets
 from nfqfw.daemon.live import LiveStore
 from nfqfw.errors import NfqfwError, RuleError, RuleErrors, Span
-from nfqfw.rules import load, save
+from nfqfw.rules import applet, load, save
 from nfqfw.rules.model import Ruleset
 
 TEXT = """*filter
@@ -129,3 +129,13 @@ def test_tables_that_a_commit_does_not_touch_keep_their_state(store):
     put(store, text)
     store.commit({2: with_rules(store.ruleset(2), [])})
     assert store.evaluator.kept == {(2, "mangle")}
+
+
+@pytest.mark.parametrize("flags", [["-L"], ["-S"], ["-L", "INPUT"], ["-L", "-v"], ["-S", "-v"]])
+def test_listing_and_zeroing_in_one_command(store, flags):
+    """With counts or without: what is listed is what was there, and then there are none."""
+    put(store)
+    plain = applet.run(["iptables", "-n", *flags], store)
+    found = applet.run(["iptables", "-n", *flags, "-Z"], store)
+    assert (found.code, found.stdout) == (0, plain.stdout)
+    assert counters(store) == [(0, 0), (0, 0)]

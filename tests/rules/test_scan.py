@@ -100,7 +100,7 @@ def test_lines_counts_and_chains_of_a_run():
         ("INPUT", 6, 1, 2, " -s 10.0.0.0/8 -j ACCEPT"),
         ("INPUT", 10, 5, 6, " -s 1.1.1.1/32 -j u0"), ("INPUT", 10, 5, 6, " -s 2.2.2.2/32 -j u0"),
         ("INPUT", 11, 0, 0, " -j u0"), ("INPUT", 13, 7, 8, " -i lo -j ACCEPT"),
-        ("u0", 7, 3, 4, " -p tcp -m tcp --dport 80 -j DROP"), ("u0", 12, 18446744073709551615, 1, " -d 10.0.0.1/32")]
+        ("u0", 7, 3, 4, " -p tcp -m tcp --dport 80 -j DROP"), ("u0", 12, 18446744073709551615, 18446744073709551615, " -d 10.0.0.1/32")]
     assert [row[2:4] for row in loaded(text, counters=False)] == [(0, 0)] * 7
 
 
