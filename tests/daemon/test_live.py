@@ -131,11 +131,11 @@ def test_tables_that_a_commit_does_not_touch_keep_their_state(store):
     assert store.evaluator.kept == {(2, "mangle")}
 
 
-@pytest.mark.parametrize("flags", [["-L"], ["-S"], ["-L", "INPUT"], ["-L", "-v"], ["-S", "-v"]])
+@pytest.mark.parametrize("flags", [["-nL"], ["-S"], ["-nL", "INPUT"], ["-nL", "-v"], ["-S", "-v"]])
 def test_listing_and_zeroing_in_one_command(store, flags):
     """With counts or without: what is listed is what was there, and then there are none."""
     put(store)
-    plain = applet.run(["iptables", "-n", *flags], store)
-    found = applet.run(["iptables", "-n", *flags, "-Z"], store)
+    plain = applet.run(["iptables", *flags], store)
+    found = applet.run(["iptables", *flags, "-Z"], store)
     assert (found.code, found.stdout) == (0, plain.stdout)
     assert counters(store) == [(0, 0), (0, 0)]
