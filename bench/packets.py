@@ -53,7 +53,7 @@ def packets_per_second(bench: Bench, name: str, answered: bool, seconds: float) 
 def main() -> int:
     parser = Arguments(__doc__, quick={"backlog": 2_000, "seconds": 0.3})
     parser.add_argument("--backlog", type=int, default=BACKLOG, help="packets; at most 65,000")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each saturated run")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each saturated run")
     parser.add_argument("--only", nargs="*", choices=list(SUBJECTS), help="subjects to run")
     options = parser.parse_args()
     rows = [row for row in ROWS if not options.only or row[0] in options.only]
