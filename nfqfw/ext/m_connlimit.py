@@ -8,7 +8,6 @@ from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import Opt, match
 from nfqfw.ext.lowering import TRACKED, Named, Test
-from nfqfw.ext.m_hashlimit import prefix_mask
 from nfqfw.limits import CONNLIMIT_ENTRIES
 
 BOUNDS = ("connlimit-upto", "connlimit-above")
@@ -64,4 +63,4 @@ class Connlimit:
         values = use.values
         info = struct.pack("<IIII", 0, values["limit"], (1 if values["above"] else 0) | (2 if "daddr" in values else 0), 0)
         shape = struct.pack("<4I", BUCKETS, CONNLIMIT_ENTRIES, 0, 0)
-        return [Test("connlimit", info + prefix_mask(values["mask"], values["bits"]), features=TRACKED, named=Named("connlimit", "", 0, shape, ("raw",)))]
+        return [Test("connlimit", info + names.wide_mask(values["mask"], values["bits"]), features=TRACKED, named=Named("connlimit", "", 0, shape, ("raw",)))]

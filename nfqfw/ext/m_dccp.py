@@ -7,16 +7,11 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Only, Opt, match
 from nfqfw.ext.lowering import Test
-from nfqfw.ext.ports import EVERY, port_fields, port_opts, save_ports, show_ports
+from nfqfw.ext.ports import EVERY, port_fields, port_opts, save_ports, shown_ports
 from nfqfw.protocols import DCCP
 
 TYPES = ("REQUEST", "RESPONSE", "DATA", "ACK", "DATAACK", "CLOSEREQ", "CLOSE", "RESET", "SYNC", "SYNCACK", "INVALID")
 INVALID = 0xFC00                    # types 10 to 15
-
-
-def shown_ports(use, proto, numeric, resolver) -> list[str]:
-    """As show_ports, but a range of all ports is not listed (it is saved)."""
-    return [word for word in show_ports(use, proto, numeric, resolver) if not word.endswith("pts:0:65535")]
 
 
 @match("dccp", *port_opts(once=False),

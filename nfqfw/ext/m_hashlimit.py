@@ -9,7 +9,6 @@ from nfqfw.errors import RuleError
 from nfqfw.ext import names
 from nfqfw.ext.api import KernelRefusal, Opt, match
 from nfqfw.ext.lowering import IPV4, IPV6, Named, Test
-from nfqfw.ext.m_limit import leading_number
 from nfqfw.limits import HASHLIMIT_BUCKETS, HASHLIMIT_MOST
 
 SCALE = 1_000_000                   # millionths of a second per packet
@@ -29,7 +28,7 @@ def parse_rate(text: str, opt) -> int:
     """Millionths of a second between packets."""
     number, slash, unit = text.partition("/")
     seconds = next((s for word, s in UNITS if unit and word.startswith(unit.lower())), 0) if slash else 1
-    rate = leading_number(number)
+    rate = names.leading_number(number)
     if not rate or not seconds:
         raise RuleError(f'hashlimit: Bad value for "--{opt.name}" option: "{text}"')
     if rate / seconds > SCALE:
@@ -100,10 +99,6 @@ def bucket(values) -> tuple[int, int, int, int]:
 def overflows(rate: int, burst: int) -> bool:
     """Whether the kernel finds fewer credits in the burst than in one packet: 64-bit products, so that some bursts escape it."""
     return burst == 0 or rate * burst * CREDITS & MOST64 < rate * CREDITS & MOST64
-
-
-def prefix_mask(length: int, bits: int) -> bytes:
-    return (((1 << length) - 1) << (bits - length)).to_bytes(bits // 8, "big").ljust(16, b"\0")
 
 
 @match("hashlimit",
@@ -252,6 +247,6 @@ class Hashlimit:
         family = IPV4 if values["bits"] == 32 else IPV6
         config = (struct.pack("<4I", size, most, 0, 0) + struct.pack("<4Q", *bucket(values))
                   + struct.pack("<QQII", jiffies(values["lifetime"]), values.get("rate_interval", 1) * HZ, mode, jiffies(values["gcinterval"]))
-                  + prefix_mask(values["srcmask"], values["bits"]) + prefix_mask(values["dstmask"], values["bits"]))
+                  + names.wide_mask(values["srcmask"], values["bits"]) + names.wide_mask(values["dstmask"], values["bits"]))
         info = struct.pack("<II", 0, mode | (ABOVE if values["above"] else 0))
         return [Test("hashlimit", info, named=Named("hashlimit", values["name"], family, config))]

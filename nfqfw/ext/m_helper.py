@@ -7,7 +7,7 @@ import struct
 from nfqfw.ext import helpers
 from nfqfw.ext.api import Opt, match
 from nfqfw.ext.lowering import TRACKED, Test
-from nfqfw.ext.m_comment import cut
+from nfqfw.ext.names import cut
 
 NAME_BYTES = 29
 

@@ -7,6 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import KernelRefusal, Opt, match
 from nfqfw.ext.lowering import Test
+from nfqfw.ext.names import leading_number
 
 SCALE = 10_000                      # the kernel's unit: ten-thousandths of a second per packet
 UNITS = (("second", 1), ("minute", 60), ("hour", 3600), ("day", 86400))
@@ -29,16 +30,6 @@ def parse_rate(text: str) -> int:
     if rate // seconds > SCALE:
         raise RuleError(f'Rate too fast "{text}"')
     return SCALE * seconds // rate
-
-
-def leading_number(text: str) -> int:
-    """As atoi: digits up to the first other character."""
-    digits = ""
-    for char in text.strip():
-        if not ("0" <= char <= "9"):
-            break
-        digits += char
-    return min(int(digits[:12] or 0), 0xFFFFFFFF)
 
 
 def rate_text(avg: int) -> str:

@@ -7,8 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Only, Opt, match
 from nfqfw.ext.lowering import PAYLOAD, Test
-from nfqfw.ext.m_dccp import shown_ports
-from nfqfw.ext.ports import EVERY, port_fields, port_opts, save_ports
+from nfqfw.ext.ports import EVERY, port_fields, port_opts, save_ports, shown_ports
 from nfqfw.protocols import SCTP
 
 # name, number, letters of its flags from bit 7 to bit 0, "-" = none

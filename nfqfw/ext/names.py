@@ -205,3 +205,24 @@ def quote(text: str) -> str:
     if PLAIN.match(text):
         return text
     return '"' + re.sub(r"([\"\\'])", r"\\\1", text) + '"'
+
+
+def cut(text: str, size: int) -> str:
+    """At most `size` bytes of the text, as the kernel's buffer keeps them."""
+    raw = text.encode(errors="surrogateescape")
+    return text if len(raw) <= size else raw[:size].decode(errors="surrogateescape")
+
+
+def leading_number(text: str) -> int:
+    """As atoi: digits up to the first other character."""
+    digits = ""
+    for char in text.strip():
+        if not ("0" <= char <= "9"):
+            break
+        digits += char
+    return min(int(digits[:12] or 0), 0xFFFFFFFF)
+
+
+def wide_mask(length: int, bits: int) -> bytes:
+    """16 bytes, as an address lies in a packet: `length` ones of `bits`."""
+    return (((1 << length) - 1) << (bits - length)).to_bytes(bits // 8, "big").ljust(16, b"\0")

@@ -61,3 +61,8 @@ def show_ports(use, proto: int, numeric: bool, resolver) -> list[str]:
 def port_fields(use) -> tuple[FieldSet, ...]:
     values, inverted = use.values, use.inverted
     return tuple([field(key, (values[key],), key in inverted, 65535) for key in ("sport", "dport") if key in values])
+
+
+def shown_ports(use, proto, numeric, resolver) -> list[str]:
+    """As show_ports, but a range of all ports is not listed (it is saved)."""
+    return [word for word in show_ports(use, proto, numeric, resolver) if not word.endswith("pts:0:65535")]

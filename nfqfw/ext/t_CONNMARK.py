@@ -7,7 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import KernelRefusal, Opt, target
 from nfqfw.ext.lowering import READS_CONNMARK, Action
-from nfqfw.ext.t_MARK import FULL, MEANING, words
+from nfqfw.ext.marks import FULL, MEANING, words
 
 SET, SAVE, RESTORE = range(3)           # XT_CONNMARK_* of the kernel
 CHANGES = ("set-xmark", "set-mark", "and-mark", "or-mark", "xor-mark", "save-mark", "restore-mark")

@@ -7,8 +7,7 @@ import struct
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Opt, target
 from nfqfw.ext.lowering import Action
-from nfqfw.ext.m_comment import cut
-from nfqfw.ext.names import quote
+from nfqfw.ext.names import cut, quote
 from nfqfw.limits import LOG_PREFIX_BYTES
 from nfqfw.protocols import SYSLOG_PRINTED
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from nfqfw.errors import RuleError
 from nfqfw.ext.api import Opt, target
 from nfqfw.ext.lowering import Unevaluated
-from nfqfw.ext.m_comment import cut
-from nfqfw.ext.names import quote
+from nfqfw.ext.names import cut, quote
 
 PREFIX_BYTES = 63
 SIZES = ("nflog-range", "nflog-size")

@@ -16,5 +16,5 @@
 -m cluster ! --cluster-local-nodemask 0x00000019 --cluster-total-nodes 5 --cluster-hash-seed 0xffffffff ; = ; OK
 -m cluster --cluster-local-nodemask 0x00000001 --cluster-total-nodes 1 --cluster-hash-seed 0x00000001 ; = ; OK
 -m cluster --cluster-local-nodemask 0x00000004 --cluster-total-nodes 3 --cluster-hash-seed 0x00000001 ; = ; OK
--m cluster --cluster-total-nodes 32 --cluster-local-node 32 --cluster-hash-seed 1 ; -m cluster --cluster-local-nodemask 0x80000000 --cluster-total-nodes 32 --cluster-hash-seed 0x00000001 ; OK
+-m cluster --cluster-total-nodes 32 --cluster-local-node 6 --cluster-hash-seed 1 ; -m cluster --cluster-local-nodemask 0x00000020 --cluster-total-nodes 32 --cluster-hash-seed 0x00000001 ; OK
 -m cluster --cluster-local-nodemask 0x80000000 --cluster-total-nodes 32 --cluster-hash-seed 0x00000001 ; = ; OK ; 1.8.9: FAIL
