@@ -15,6 +15,7 @@ from nfqfw._conntrack import ConntrackTable
 from nfqfw._engine import Engine, LoadedProgram
 from nfqfw.compile import compile_rulesets
 from nfqfw.packets import FORWARD, POSTROUTING, PREROUTING, PacketIn
+from nfqfw.plan import attach_plan, hook_mask
 from nfqfw.rules import load
 from tests.engine.support import SECOND, host_block
 
@@ -190,3 +191,37 @@ def run(seed, v6, attached, packets=250):
 def test_cache_on_and_off_are_identical(v6, attached):
     hits = sum(run(seed, v6, attached) for seed in range(40))
     assert hits > 1500, "the cache was hardly used: this test would prove nothing"
+
+
+def passed(said, data, mark):
+    """What became of a packet after all its crossings: verdict, mark, priority, bytes."""
+    verdict, priority = 1, 0
+    for _, verdict, _, mark, crossing, changed, _, _ in said:
+        data = changed or data
+        priority = crossing or priority
+    return (verdict, mark, priority, data) if verdict == 1 else (verdict,)
+
+
+@pytest.mark.parametrize("v6", [False, True], ids=["v4", "v6"])
+def test_every_hook_and_the_fewest_crossings_are_identical(v6):
+    fewer = 0
+    for seed in range(60):
+        rng = random.Random(f"crossings {seed} {v6}")
+        text = random_rules(rng, v6)
+        program = compile_rulesets([load(text, "r", 10 if v6 else 2)])
+        sides = [Side(True, attached) for attached in (ALL, hook_mask(attach_plan(program)))]
+        fewer += not sides[1].attached & 1
+        flows = [Flow(rng, v6, 3000 + n) for n in range(5)]
+        now = 1000 * SECOND
+        for side in sides:
+            side.load(text, v6)
+        for n in range(80):
+            now += rng.choice((1000, 1000, SECOND // 3))
+            way, data = rng.choice(flows).next(rng)
+            mark = rng.choice((0, 0, 1))
+            all_hooks, fewest = (passed(side.send(data, way, mark, now), data, mark) for side in sides)
+            assert all_hooks == fewest, f"packet {n}\n{text}"
+            assert len(sides[0].engine.take_replies()) == len(sides[1].engine.take_replies())
+        assert sides[0].loaded.counters_list() == sides[1].loaded.counters_list(), text
+        assert sides[0].connections(now) == sides[1].connections(now), text
+    assert fewer > 3, "PREROUTING was diverted for nearly all rulesets: this test would prove nothing"
