@@ -17,7 +17,7 @@ def test_packets_are_sound():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
 def test_every_case_runs(case):
-    rig = Rig()
+    rig = Rig(case)
     small = case._replace(flows=min(case.flows, 256))
     rig.open(small)
     assert 10 < rig.measure(small, 1280) < 1_000_000
@@ -26,4 +26,4 @@ def test_every_case_runs(case):
 def test_a_ruleset_that_drops_is_an_error():
     sctp = ipv4(CLIENT, SERVER, 132, bytes(12))             # accepted by no rule of the demo
     with pytest.raises(RuntimeError, match="drops"):
-        Rig()._accepted(sctp, False)
+        Rig(CASES[0])._accepted(sctp, False)
