@@ -73,7 +73,7 @@ def converse(sock: wire.socket.socket, tool: str, argv: list[str], terminal: Ter
             if "print" in head:
                 terminal.print(int(head["print"]), body)
             elif "follow" in head:
-                return follow(sock, terminal)
+                return follow(sock, terminal, head["follow"])
             elif "error" in head:
                 complain(f"nfqfw: {head['error']}")
                 return RESOURCE_PROBLEM
@@ -89,7 +89,7 @@ def converse(sock: wire.socket.socket, tool: str, argv: list[str], terminal: Ter
         sock.close()
 
 
-def follow(sock: wire.socket.socket, terminal: Terminal) -> int:
+def follow(sock: wire.socket.socket, terminal: Terminal, what: str) -> int:
     """conntrack -E: print what comes until a signal ends us; then say how much it was, as the tool does."""
     import signal
 
@@ -106,7 +106,7 @@ def follow(sock: wire.socket.socket, terminal: Terminal) -> int:
             shown += message[1].count(b"\n")
     except KeyboardInterrupt:
         pass
-    complain(f"conntrack v1.4.7 (conntrack-tools): {shown} flow events have been shown.")
+    complain(f"conntrack v1.4.7 (conntrack-tools): {shown} {what} events have been shown.")
     return 0
 
 

@@ -72,13 +72,15 @@ def run(argv: list[str], table, *, now_ns: int | None = None, wall_ns: int | Non
 
 
 def ours(argv: list[str], table, now_ns: int, wall_ns: int) -> Result:
-    """What the real tool does not have: --proc (the text of /proc/net/nf_conntrack) and --explain tcp|sctp (the tracker's table)."""
+    """What the real tool does not have: --proc [expect] (the text of /proc/net/nf_conntrack or nf_conntrack_expect) and --explain tcp|sctp (the tracker's table)."""
     if argv[0] == "--proc" and len(argv) == 1:
         return Result("".join(listing.proc_line(entry, wall_ns) + "\n" for entry in table.list(now_ns=now_ns)))
+    if argv == ["--proc", "expect"]:
+        return Result("".join(expectation.proc_line(found) + "\n" for found in table.expectations(now_ns=now_ns)))
     tables = {"tcp": tcp.explain, "sctp": sctp.explain}
     if argv[0] == "--explain" and argv[1:] and argv[1] in tables:
         return Result(tables[argv[1]]())
-    return Result("", "conntrack: --explain needs tcp or sctp, --proc nothing\n", 2)
+    return Result("", "conntrack: --explain needs tcp or sctp, --proc nothing or expect\n", 2)
 
 
 def follow(request: Request, entry: Entry | Expectation, now_ns: int) -> str:

@@ -39,7 +39,7 @@ class Flows:
     def follow(self, request, session: Session) -> None:
         """Print events; the client knows from the first message that it may be silent for long."""
         with self.hub.listen() as take:
-            session.tell({"follow": True})
+            session.tell({"follow": "expectation" if request.table == "expect" else "flow"})
             while not has_left(session):
                 text = "".join(command.follow(request, entry, time.time_ns()) for entry in take())
                 session.print(1, text.encode())

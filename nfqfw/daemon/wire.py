@@ -10,7 +10,7 @@ the inode number of a namespace is.  A message is a head (a JSON object) and a b
                                             <-      {"ask": "read" | "write" | "resolve" | "names", ...}    any number of times
     {"ok": true, ...} + body                ->
                                             <-      {"print": 1 or 2} + body                        any number of times
-                                            <-      {"follow": true}                                more comes until we close
+                                            <-      {"follow": "flow"} or "expectation"             more comes until we close
                                             <-      {"code": exit code}                             the last one
 
 Files and names are the client's: it opens them in its own working directory and mount namespace, with its own rights and

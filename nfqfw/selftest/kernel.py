@@ -265,8 +265,8 @@ class KernelTwin:
             return outcome
 
     def _command(self, text: str) -> str:
-        if text == "--proc":
-            with open("/proc/thread-self/net/nf_conntrack") as f:
+        if text.startswith("--proc"):
+            with open("/proc/thread-self/net/nf_conntrack" + ("_expect" if "expect" in text else "")) as f:
                 return normal_listing(0, f.read())
         done = subprocess.run([_tool("conntrack"), *text.split()], capture_output=True, text=True, env=self.environment, check=False)
         return normal_listing(done.returncode, done.stdout + done.stderr)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -65,6 +66,34 @@ def test_events_are_followed_until_a_signal(namespace, number):
         assert said.startswith("    [NEW] icmp     1 30 src=127.0.0.1"), said
         assert said.endswith(f"{TOOL}1 flow events have been shown.\n")
         assert follower.returncode == 0
+
+
+def test_expectations_of_a_live_master(namespace):
+    """A rule names the helper, a packet makes the master, a command announces: what comes is RELATED and told."""
+    namespace.nfqfw("iptables", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "--dport", "69", "-j", "CT", "--helper", "tftp")
+    namespace.nfqfw("iptables", "-A", "INPUT", "-m", "helper", "--helper", "tftp")
+    follower = namespace.python("import sys; from nfqfw.applet_client import main; sys.exit(main('conntrack', ['-E', 'expect']))")
+    time.sleep(1)
+    send = ("import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', int(sys.argv[1]))); "
+            "s.sendto(b'x', ('127.0.0.1', int(sys.argv[2])))")
+    namespace.run(sys.executable, "-c", send, "5000", "69")
+    master = namespace.nfqfw("conntrack", "-L", "-p", "udp", "--dport", "69")
+    assert "sport=5000 dport=69" in master and "helper=tftp use=1" in master
+    ends = ("-s", "127.0.0.1", "-d", "127.0.0.1")
+    namespace.nfqfw("conntrack", "-I", "expect", "-p", "udp", *ends, "--sport", "5000", "--dport", "69", "-t", "9", "--tuple-src", "127.0.0.1",
+                    "--tuple-dst", "127.0.0.1", "--mask-src", "255.255.255.255", "--mask-dst", "255.255.255.255", "--tuple-port-src", "0",
+                    "--tuple-port-dst", "7000", "--mask-port-src", "0", "--mask-port-dst", "65535")
+    assert "dport=7000 mask-src=255.255.255.255" in namespace.nfqfw("conntrack", "-L", "expect")
+    namespace.run(sys.executable, "-c", send, "6000", "7000")
+    assert "dport=7000" in namespace.nfqfw("conntrack", "-L", "-u", "EXPECTED")
+    assert "0 expectations have been shown" in namespace.nfqfw("conntrack", "-L", "expect")
+    counted = namespace.nfqfw("iptables", "-nvxL", "INPUT").splitlines()[2].split()
+    assert int(counted[0]) >= 1                             # the port unreachable of the closed port is RELATED to it too
+    time.sleep(0.3)
+    follower.send_signal(signal.SIGINT)
+    said = follower.communicate(timeout=20)[0]
+    assert [line[:9].strip() for line in said.splitlines()[:2]] == ["[NEW]", "[DESTROY]"]
+    assert said.endswith(f"{TOOL}2 expectation events have been shown.\n")
 
 
 def test_daemon_ends_while_events_are_followed(namespace):
