@@ -11,7 +11,7 @@ Identity (tuples, status, mark, NAT) is published under `commit`: odd while it i
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, int32_t
 from libc.string cimport memcmp, memcpy, memset
 
-from nfqfw._atomic cimport or8
+from nfqfw._atomic cimport load32, or8
 
 
 cdef enum Status:               # IPS_* of the kernel
@@ -207,7 +207,7 @@ cdef inline uint32_t ticks(uint64_t now_ns) noexcept nogil:
 
 cdef inline bint is_expired(const ConnHot* c, uint32_t now_ticks) noexcept nogil:
     """True when a confirmed entry's time is over: to every lookup it is absent from this moment on."""
-    return (c.status & CONFIRMED) != 0 and <int32_t>(c.expires - now_ticks) <= 0
+    return (load32(&c.status) & CONFIRMED) != 0 and <int32_t>(c.expires - now_ticks) <= 0
 
 
 cdef inline void read_tuple(const ConnTable* t, uint32_t i, uint32_t direction, Tuple* out) noexcept nogil:

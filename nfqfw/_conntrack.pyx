@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from nfqfw._arena cimport Arena
-from nfqfw._atomic cimport add32, add64, and8, fence, load32, lock, lowest, match10, or8, or32, prefetch, store32, unlock
+from nfqfw._atomic cimport add32, add64, and8, fence, load32, load64, lock, lowest, match10, or8, or32, prefetch, store32, store64, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_STAMPED, CONN_TWO, DYING, EXPECTED,
                           EXPECT_INACTIVE, EXPECT_PERMANENT, FIXED_TIMEOUT, HELPER, ORIGINAL, REPLY, SEEN_REPLY, TELL_ASSURED, TELL_CHOSEN,
                           TELL_HELPER, TELL_LABEL, TELL_MARK, TELL_NEW, TELL_PROTOINFO, TELL_RELATED, TELL_REPLY, TICKS, ConnCold, ConnHot,
@@ -62,6 +62,16 @@ from nfqfw.limits import CONNTRACK_MAX, CONNTRACK_SLOTS_MAX
 cdef enum:
     TRIES = 4                   # a lookup that lost a race this often gives up: the packet is INVALID
     REBUILD_BLOCK = 16          # entries hashed ahead of their insertion when the index is rebuilt
+
+
+cdef inline void note_time(Conntrack* t, uint64_t now_ns) noexcept nogil:
+    """The newest time told; threads' batches began at different moments, and a word that all write for each packet costs each a miss.
+
+    A clock that was set back (tests, replay) is believed when it is a second or more.
+    """
+    cdef uint64_t known = load64(&t.now_ns)
+    if now_ns > known or known - now_ns >= 1000000000:
+        store64(&t.now_ns, now_ns)
 
 
 # ---- tuples ------------------------------------------------------------------------------------------------------------
@@ -297,7 +307,7 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
     if p.conn or p.ctinfo == CT_UNTRACKED:
         return
     p.ctinfo = CT_INVALID
-    t.now_ns = now_ns
+    note_time(t, now_ns)
     now = ticks(now_ns)
     if not p.flags & HAS_L4:
         count(t, S_INVALID)
@@ -496,7 +506,7 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
     if direction_of(p.ctinfo) == REPLY:
         conntrack_release(t, i)
         return 0
-    t.now_ns = now_ns
+    note_time(t, now_ns)
     now = ticks(now_ns)
     if c.status & DYING:
         count(t, S_INSERT_FAILED)
@@ -620,7 +630,7 @@ cdef void conntrack_expire(Conntrack* t, uint64_t now_ns, uint32_t budget) noexc
     if load32(&t.gc_lock):
         return                                  # another thread is at it
     lock(&t.gc_lock)
-    t.now_ns = now_ns
+    note_time(t, now_ns)
     high = t.header.high
     if budget >= high:
         budget = high

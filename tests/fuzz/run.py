@@ -3,6 +3,7 @@
     python -m tests.fuzz.run storm  [--seconds N] [--seed S]            random stories for the engine, optimised build, no feedback
     python -m tests.fuzz.run asan   [--seconds N] [--seed S]            the same under AddressSanitizer and UBSan
     python -m tests.fuzz.run fuzzer [--target T,T] [--seconds N] [--seed S]   coverage-guided, under the sanitizers; N seconds each
+    python -m tests.fuzz.run threads                                    several queue threads over one flow table, under ThreadSanitizer
     python -m tests.fuzz.run tests  [PYTEST ARGS]                       the test-suite under both sanitizers (SUITE)
 
 Targets: the doors of setting.py (C, libFuzzer) and those of readers.py (Python, atheris).
@@ -114,9 +115,18 @@ def sanitized_tests(arguments: list[str]) -> int:
                           cwd=place, env=environment("asan")).returncode
 
 
+def threads() -> int:
+    """tests/engine/test_threads.py under TSan; address randomisation off, which it cannot bear on every kernel."""
+    place = build("thread")
+    env = {**os.environ, "LD_PRELOAD": library("libtsan.so"),
+           "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:suppressions={place / 'tests/fuzz/tsan.supp'}"}
+    return subprocess.run(["setarch", "-R", sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--timeout=600",
+                           "tests/engine/test_threads.py"], cwd=place, env=env).returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("storm", "asan", "fuzzer", "tests"))
+    parser.add_argument("what", choices=("storm", "asan", "fuzzer", "tests", "threads"))
     parser.add_argument("--target", default=",".join((*DOORS, *READERS)), help="with fuzzer: comma-separated (default: all)")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
@@ -126,6 +136,8 @@ def main() -> int:
         if unknown := set(targets) - {*DOORS, *READERS}:
             parser.error(f"no such target: {', '.join(sorted(unknown))}")
         return fuzzer(targets, options.seconds, options.seed)
+    if options.what == "threads":
+        return threads()
     if options.what == "tests":
         return sanitized_tests(rest)
     print(storm("plain" if options.what == "storm" else "asan", options.seed, options.seconds))
