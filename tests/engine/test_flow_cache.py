@@ -14,6 +14,7 @@ from scapy.layers.inet6 import IPv6, ICMPv6EchoReply, ICMPv6EchoRequest
 from nfqfw._conntrack import ConntrackTable
 from nfqfw._engine import Engine, LoadedProgram
 from nfqfw.compile import compile_rulesets
+from nfqfw.limits import FLOW_PATHS
 from nfqfw.packets import FORWARD, POSTROUTING, PREROUTING, PacketIn
 from nfqfw.plan import attach_plan, hook_mask
 from nfqfw.rules import load
@@ -225,3 +226,41 @@ def test_every_hook_and_the_fewest_crossings_are_identical(v6):
         assert sides[0].loaded.counters_list() == sides[1].loaded.counters_list(), text
         assert sides[0].connections(now) == sides[1].connections(now), text
     assert fewer > 3, "PREROUTING was diverted for nearly all rulesets: this test would prove nothing"
+
+
+def accepting(*rules):
+    return "\n".join(["*filter", ":FORWARD ACCEPT [0:0]", "-A FORWARD -m conntrack --ctstate NEW", *rules, "COMMIT", ""])
+
+
+def talk(side, port, now, marks=(0,)):
+    """A UDP flow made known, then one more packet per mark; the verdicts of those."""
+    there = bytes(IP(src="10.0.1.2", dst="10.0.2.2") / UDP(sport=3000, dport=port) / b"x")
+    back = bytes(IP(src="10.0.2.2", dst="10.0.1.2") / UDP(sport=port, dport=3000) / b"y")
+    side.send(there, 0, 0, now)
+    side.send(back, 1, 0, now)
+    return [side.send(there, 0, mark, now)[-1][1] for mark in marks]
+
+
+def test_a_full_table_walks_and_begins_anew_after_a_second():
+    side = Side(True, FUSED)
+    side.load(accepting(), False)
+    assert set(talk(side, 53, 1000 * SECOND, range(1, FLOW_PATHS + 500))) == {1}
+    assert side.engine.stats()["paths"] == FLOW_PATHS
+    hits = side.engine.stats()["from_memory"]
+    assert talk(side, 53, 1000 * SECOND, (10**6, 10**6, 10**6)) == [1, 1, 1]
+    assert side.engine.stats()["from_memory"] == hits + 1                   # the answer, which has few paths
+    talk(side, 53, 1002 * SECOND, (10**6, 10**6, 10**6))
+    assert side.engine.stats()["from_memory"] > hits + 2 and side.engine.stats()["paths"] < 10
+    assert max(packets for packets, _ in side.loaded.counters_list()) == FLOW_PATHS + 500 - 1 + 2 + 5 + 5
+
+
+def test_what_an_earlier_process_remembered_means_nothing():
+    before, now = Side(True, FUSED), 1000 * SECOND
+    before.load(accepting(), False)
+    assert talk(before, 53, now, (0, 0)) == [1, 1] and talk(before, 80, now, (0, 0)) == [1, 1]
+    after = Side(True, FUSED)
+    after.table = ConntrackTable.attach(before.table.arena.fd)
+    after.engine = Engine(after.table, host_block(), attached=FUSED, flow_cache=True)
+    after.load(accepting("-A FORWARD -p udp -m udp --dport 53 -j DROP"), False)
+    assert talk(after, 80, now, (0, 0)) == [1, 1]                           # the numbers begin again, with paths that accept
+    assert talk(after, 53, now, (0, 0)) == [0, 0]
