@@ -2,7 +2,8 @@
 
     python -m bench                             all questions -> bench/results/*.json, *.svg, README.md and the README's figures
     python -m bench --quick                     all of them, small: do they work?  Into a folder of its own; the figures mean little
-    python -m bench --only rules growth         some of them
+    python -m bench --only rules growth         some of them; --skip: all but some
+    python -m bench --runs 3                    all of them, medians of 3 runs each
     python -m bench QUESTION [OPTIONS]          one, printed only; --help shows its options
     python -m bench report                      plots and tables anew from bench/results/*.json
 """
@@ -35,9 +36,9 @@ def question_of(name: str) -> str:
     return (Path(__file__).parent / f"{name}.py").read_text().split('"""')[1].splitlines()[0]
 
 
-def answer(name: str, quick: bool) -> dict | None:
+def answer(name: str, options: list[str]) -> dict | None:
     """The document of a question, asked in a process of its own; None if it failed or took too long."""
-    argv = [sys.executable, "-m", f"bench.{name}", "--json", *(["--quick"] if quick else [])]
+    argv = [sys.executable, "-m", f"bench.{name}", "--json", *options]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             out, _ = process.communicate(timeout=LIMIT_SECONDS)
@@ -55,14 +56,14 @@ def answer(name: str, quick: bool) -> dict | None:
         return None
 
 
-def ask_all(names: list[str], quick: bool, folder: Path) -> list[str]:
-    """Ask, print and keep; returns the questions that failed or missed a target."""
+def ask_all(names: list[str], options: list[str], folder: Path) -> list[str]:
+    """Ask (options: of every question), print and keep; returns the questions that failed or missed a target."""
     wrong = []
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names, 1):
         print(f"\n==== {number}/{len(names)} {name}: {question_of(name)}\n", flush=True)
         begun = time.monotonic()
-        document = answer(name, quick)
+        document = answer(name, options)
         if document is None:
             wrong.append(name)
             continue
@@ -78,13 +79,15 @@ def everything(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      epilog="\n".join(["questions:", *(f"  {name:12} {question_of(name)}" for name in QUESTIONS)]))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--runs", type=int, help="of every question, instead of its own number")
     parser.add_argument("--only", nargs="*", choices=QUESTIONS, default=QUESTIONS, metavar="QUESTION")
     parser.add_argument("--skip", nargs="*", choices=QUESTIONS, default=[], metavar="QUESTION")
     parser.add_argument("--results", type=Path, help="folder for the JSON files (default: bench/results; --quick: a new one)")
     options = parser.parse_args(arguments)
     folder = options.results or (Path(tempfile.mkdtemp(prefix="nfqfw-bench-")) if options.quick else report.RESULTS)
     begun = time.monotonic()
-    wrong = ask_all([name for name in options.only if name not in options.skip], options.quick, folder)
+    shared = [*(["--quick"] if options.quick else []), *(["--runs", str(options.runs)] if options.runs else [])]
+    wrong = ask_all([name for name in options.only if name not in options.skip], shared, folder)
     report.write(folder, report.README if folder.resolve() == report.RESULTS else None)
     print(f"\n{time.monotonic() - begun:.0f} s; answers in {folder}" + (f"; failed or missed a target: {', '.join(wrong)}" if wrong else ""))
     return 1 if wrong else 0
