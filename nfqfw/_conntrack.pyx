@@ -1052,6 +1052,9 @@ cdef class ConntrackTable:
         e.sport, e.dport, e.sport_mask, e.zone = a.sport, a.dport, mask.sport, expectation.side.zone
         lock(conn_lock(t, master))
         e.master_id = t.table.hot[master].id
+        if t.table.hot[master].commit == 0:
+            unlock(conn_lock(t, master))
+            raise LookupError("master conntrack not found")     # it ended a moment ago
         if t.table.cold[master].helper == 0:
             unlock(conn_lock(t, master))
             raise NotImplementedError("Operation not supported")
