@@ -494,7 +494,7 @@ cdef class Scanner:
         if not 0 < word.n <= LONGEST_INTERFACE or (word.n == 1 and word.at[0] == c'+'):
             return False
         for i in range(word.n):
-            if word.at[i] == c'/' or <uint8_t>word.at[i] > 126:
+            if word.at[i] in (c'/', c' ', c'"') or <uint8_t>word.at[i] > 126:
                 return False
         return not is_text(chain, refused) and not is_text(chain, refused_too)
 

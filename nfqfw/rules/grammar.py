@@ -352,7 +352,9 @@ class Parser:
         self.once(letter)
         if len(value.encode(errors="surrogateescape")) > IFACE_NAME_BYTES:
             raise RuleError(f"interface name `{value}' must be shorter than 16 characters", index=self.at - 1)
-        if "/" in value or " " in value:
+        if UNWRITABLE.search(value):
+            raise RuleError(f"interface name `{value}' cannot be written into a file", index=self.at - 1)
+        if "/" in value:
             self.out.warnings.append(f"Warning: weird character in interface `{value}' ('/' and ' ' are not allowed by the kernel).\n")
         if letter == "i":
             self.out.in_interface = value
@@ -539,6 +541,9 @@ def parse_networks(text: str, family: int, resolver) -> list[tuple[bytes, bytes]
     return out
 
 
+UNWRITABLE = re.compile(r'[ \t"]')        # in a name: iptables-save prints it as it is, iptables-restore then reads something else
+
+
 def check_target_name(name: str) -> None:
     if not name:
         raise RuleError("Invalid target name (too short)")
@@ -556,7 +561,7 @@ def check_chain_name(name: str, family: int) -> None:
         raise RuleError("chain name may not clash with target name")
     if len(name.encode(errors="surrogateescape")) > CHAIN_NAME_BYTES:
         raise RuleError(f"chain name `{name}' too long (must be under 29 chars)")
-    if any(char.isspace() for char in name):
+    if any(char.isspace() for char in name) or UNWRITABLE.search(name):
         raise RuleError(f"Invalid chain name `{name}'")
 
 

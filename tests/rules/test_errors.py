@@ -124,3 +124,12 @@ def test_restore_crlf():
     result = run(["iptables-restore"], MemoryStore(), "*filter\r\nCOMMIT\r\n")
     assert result.code == 2
     assert result.stderr.startswith(P + "iptables-restore: unable to initialize table 'filter\r'\n" + AT + "1\n")
+
+
+@pytest.mark.parametrize("words", [["-A", "INPUT", "-i", 'a"b'], ["-A", "INPUT", "-i", "a b"], ["-N", 'a"b'], ["-A", "INPUT", "-i", "a\x01"],
+                                   ["-A", "INPUT", "-m", "comment", "--comment", "a\nCOMMIT"]])
+def test_what_a_save_file_cannot_hold_is_refused(words):
+    """iptables-save prints names as they are: what iptables-restore would not read back the same is not taken (a named difference)."""
+    store = MemoryStore()
+    assert run(["iptables", *words], store).code == 2
+    assert store.rulesets[2].table("filter").chains.keys() == {"INPUT", "FORWARD", "OUTPUT"}
