@@ -77,6 +77,7 @@ cdef struct Defrag:             # one per queue thread
     uint64_t reassembled
     uint64_t failed
     uint64_t timed_out
+    uint64_t drops[32]          # held fragments that were dropped, by Reason; at least REASON_COUNT
 
 
 cdef Defrag* defrag_new(Conntrack* conntrack, uint32_t held_max) noexcept nogil

@@ -205,6 +205,7 @@ cdef void release_drop(Defrag* d, Datagram* q, uint8_t reason, Outbox* box, uint
         r.verdict = DROP
         r.reason = reason
         r.at = at
+        d.drops[reason & 31] += 1
         f = f.next
     d.failed += 1
     unlink(d, q)

@@ -6,7 +6,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from nfqfw._conntrack cimport ConntrackTable
-from nfqfw._defrag cimport defrag_free, defrag_new
+from nfqfw._defrag cimport Defrag, defrag_free, defrag_new
 from nfqfw._host cimport HostHeader
 from nfqfw._inflight cimport INFLIGHT_THREADS, InFlightTable, inflight_count, inflight_free, inflight_new
 from nfqfw._named cimport NamedTable
@@ -380,10 +380,12 @@ cdef class Engine:
     def stats(self) -> dict:
         """Totals since the start: crossings, bytes, verdicts, drops of ours by reason, replies by outcome."""
         cdef Stats* s = &self.state.stats
+        cdef Defrag* d = self.state.defrag
+        fallen = sum([d.drops[i] for i in range(len(REASONS))])         # held fragments whose datagram ended
         return {
             "packets": s.packets, "bytes": s.bytes,
-            "accepted": s.verdicts[<int>ACCEPT], "dropped": s.verdicts[<int>DROP], "held": s.verdicts[<int>HELD],
-            "drops": {name: s.drops[i] for i, name in enumerate(REASONS) if i and s.drops[i]},
+            "accepted": s.verdicts[<int>ACCEPT], "dropped": s.verdicts[<int>DROP] + fallen, "held": s.verdicts[<int>HELD],
+            "drops": {name: s.drops[i] + d.drops[i] for i, name in enumerate(REASONS) if i and s.drops[i] + d.drops[i]},
             "rejects": {name: s.rejects[i] for i, name in enumerate(REJECTS) if s.rejects[i]},
             "refused_by_kernel": s.refused, "in_flight": self.shared.in_flight if self.state.thread == 0 else 0,
             "fragments": {"held": self.state.defrag.held, "datagrams": self.state.defrag.datagrams,

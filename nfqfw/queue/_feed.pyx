@@ -178,11 +178,15 @@ cdef class Feed:
         cdef uint32_t i, next_released = 0
         cdef list out = []
         for i in range(self._n):
+            p = &self._packets[i]
+            of_this = decision(p.id, p.verdict, p.dirty, p.mark, p.priority, p.data, p.len, p.flags & TRUNCATED, p.reason)
+            if p.verdict == HELD:               # before what it completes: that releases this packet, too
+                out.append(of_this)
             while box != NULL and next_released < box.n_released and box.released[next_released].at <= i:
                 out.append(released(&box.released[next_released]))
                 next_released += 1
-            p = &self._packets[i]
-            out.append(decision(p.id, p.verdict, p.dirty, p.mark, p.priority, p.data, p.len, p.flags & TRUNCATED, p.reason))
+            if p.verdict != HELD:
+                out.append(of_this)
         self._n = 0
         if box != NULL:
             while next_released < box.n_released:

@@ -36,7 +36,7 @@ COMMIT
 """
 OTHER = {4: "10.0.2.9", 6: "fd00:2::9"}
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-SIZES = (1600, 9000, 60_000)
+SIZES = (1600, 8_192 + 128, 32_768 + 128, 60_000)      # NFS over UDP sends its blocks of 8 and 32 KiB behind an RPC header
 ORDERS = ("in order", "reversed", "shuffled", "one lost")
 PACKET_IGNORE_OUTGOING, SOL_PACKET = 23, 263
 MARKER = 254                    # protocol of the packet behind each datagram: what it caused is out when this one arrives

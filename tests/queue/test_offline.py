@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from nfqfw.host import Host
 from nfqfw.queue._callback import Callback
 from nfqfw.queue._feed import Feed
 
@@ -197,3 +198,28 @@ def test_crossings_equal_those_of_the_kernel(network):
 
 def is_ping(data: bytes) -> bool:
     return data[0] >> 4 == 4 and data[9] == 1 or data[0] >> 4 == 6 and data[6] == 58 and data[40] in (128, 129)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_fragments_go_on_when_their_datagram_is_whole(family, order):
+    """The real engine: the piece that completes the datagram is released by its own batch."""
+    from scapy.layers.inet import IP, UDP, fragment
+    from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
+    from scapy.packet import Raw
+
+    from nfqfw._conntrack import ConntrackTable
+    from nfqfw._engine import Engine, LoadedProgram
+    from nfqfw.compile import compile_rulesets
+    from nfqfw.rules import load
+    rules = "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -p udp -m udp --dport 53 -m conntrack --ctstate NEW -j ACCEPT\nCOMMIT\n"
+    host = Host.offline({"eth0": ["10.0.1.1/24", "2001:db8:1::1/64"], "eth1": ["10.0.2.1/24", "2001:db8:2::1/64"]})
+    engine = Engine(ConntrackTable(64, 256), host.block)
+    engine.load(LoadedProgram(compile_rulesets([load(rules, "r", number) for number in (2, 10)])))
+    datagram = UDP(sport=7, dport=53) / Raw(b"x" * 2992)
+    pieces = (fragment(IP(src="10.0.1.2", dst="10.0.2.2", id=5) / datagram, 1000) if family == 4
+              else fragment6(IPv6(src="2001:db8:1::2", dst="2001:db8:2::2") / IPv6ExtHdrFragment(id=5) / datagram, 1048))
+    assert len(pieces) == 3
+    queue = OfflineQueue(Feed(engine), Router(host))
+    pump(queue, [Captured(n, n, bytes(pieces[at]), len(pieces[at]), "eth0", b"") for n, at in enumerate(order, 1)])
+    assert queue.ends == {"sent": 3}
