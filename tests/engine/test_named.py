@@ -6,7 +6,8 @@ from nfqfw._engine import LoadedProgram
 from nfqfw._registry import NamedTables
 from nfqfw.compile import compile_rulesets
 from nfqfw.errors import RuleErrors
-from nfqfw.ext.m_hashlimit import bucket, byte_cost, bytes_of, jiffies, prefix_mask
+from nfqfw.ext.m_hashlimit import bucket, byte_cost, bytes_of, jiffies
+from nfqfw.ext.names import wide_mask
 from nfqfw.ext.m_recent import ring
 from nfqfw.packets import ACCEPT
 from nfqfw.rules import load
@@ -94,7 +95,7 @@ def test_hashlimit_arithmetic():
     assert bucket({"rate": 512 << 10, "burst": 1 << 20, "bytes": True}) == (250 << 24, 131068 * (250 << 24) >> 32, 2, 0)
     assert bucket({"rate": 62_500, "burst": 5, "rate_match": True}) == (0, 0, 21, 16)
     assert [jiffies(ms) for ms in (1, 4, 5, 1000, 0x80000000)] == [1, 1, 2, 250, 1 << 61]
-    assert prefix_mask(20, 32).hex() == "fffff000" + "00" * 12 and prefix_mask(0, 128) == bytes(16)
+    assert wide_mask(20, 32).hex() == "fffff000" + "00" * 12 and wide_mask(0, 128) == bytes(16)
 
 
 def test_connlimit_starts_empty_at_a_commit_of_its_table():
