@@ -314,7 +314,7 @@ cdef inline bint inflight_write(InFlightTable* t, const InFlight* wanted, uint32
     else:
         t.records[s.newest].newer = i
     s.newest = i
-    s.count += 1
+    store32(&s.count, s.count + 1)
     if t.threads == 1:
         t.count += 1
     elif load32(&t.count) == 0:
@@ -348,7 +348,7 @@ cdef inline void inflight_unlink(InFlightTable* t, Stripe* s, uint32_t i, uint32
     r.bucket_next = s.free_list
     s.free_list = i
     s.n_free += 1
-    s.count -= 1
+    store32(&s.count, s.count - 1)
     if t.threads == 1:
         t.count -= 1
     if s.n_free >= 2 * CHUNK:

@@ -119,7 +119,7 @@ def threads() -> int:
     """tests/engine/test_threads.py under TSan; address randomisation off, which it cannot bear on every kernel."""
     place = build("thread")
     env = {**os.environ, "LD_PRELOAD": library("libtsan.so"),
-           "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:suppressions={place / 'tests/fuzz/tsan.supp'}"}
+           "TSAN_OPTIONS": f"halt_on_error=0:exitcode=66:history_size=7:suppressions={place / 'tests/fuzz/tsan.supp'}"}
     return subprocess.run(["setarch", "-R", sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--timeout=600",
                            "tests/engine/test_threads.py"], cwd=place, env=env).returncode
 
