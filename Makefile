@@ -66,13 +66,14 @@ asan:
 
 .PHONY: fuzz asan oracle oracle-full
 
-# the kernel as the oracle (root, iptables-legacy): record its answers anew; CASE=seed shows both answers; 100,000 cases live
+# the kernel as the oracle (root, iptables-legacy): record its answers anew; CASE=seed shows both answers (OUT=folder: and
+# writes the smallest case that differs); 100,000 cases live
 ORACLE := tests/oracle/kernel.bin --unsupported tests/oracle/unsupported.toml
 
 oracle:
 	@./bootstrap.sh test
 	@$(MAKE) --no-print-directory .venv/built
-	@$(PY) -m nfqfw.selftest $(if $(CASE),case --seed $(CASE),record) $(ORACLE)
+	@$(PY) -m nfqfw.selftest $(if $(CASE),case --seed $(CASE) $(if $(OUT),--out $(OUT)),record) $(ORACLE)
 
 oracle-full:
 	@./bootstrap.sh test

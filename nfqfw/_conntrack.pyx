@@ -495,6 +495,7 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
     cdef uint64_t hash, reply_hash
     cdef ConnHot* c = &t.table.hot[i]
     cdef uint16_t zone[2]
+    cdef bint apart
     cdef Tuple a
     cdef Tuple b
     if i == 0 or c.commit == 0:
@@ -514,23 +515,23 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
         conntrack_release(t, i)
         p.conn = 0
         return REASON_INSERT_FAILED
-    zone[0] = c.zone[0]
-    zone[1] = c.zone[1]
+    apart = c.zone[0] != c.zone[1]              # each direction then meets only its like: the other lies in another zone
+    zone[0] = zone[1] = c.zone[0]
     read_tuple(&t.table, i, ORIGINAL, &a)
     read_tuple(&t.table, i, REPLY, &b)
     hash = hash_tuple(t.key, &a)
     reply_hash = hash_tuple(t.key, &b)
-    other = find_zoned(t, &a, zone, hash, now, FIND_BOTH, i, &direction)
-    zone[0] = zone[1]
-    taken = find_zoned(t, &b, zone, reply_hash, now, FIND_BOTH, i, &direction)
+    other = find_zoned(t, &a, zone, hash, now, FIND_ORIGINAL if apart else FIND_BOTH, i, &direction)
+    zone[0] = zone[1] = c.zone[1]
+    taken = find_zoned(t, &b, zone, reply_hash, now, FIND_REPLY if apart else FIND_BOTH, i, &direction)
     if other or taken:
         return resolve_clash(t, p, i, other if other else taken, now, taken != 0)
     a.zone = c.zone[0]
     b.zone = c.zone[1]
     lock(conn_lock(t, i))
     lock_both(t, hash, reply_hash)              # nobody else may confirm one of the two tuples meanwhile
-    other = index_find(t, &a, hash, now, FIND_BOTH, i, &direction, NULL)
-    taken = index_find(t, &b, reply_hash, now, FIND_BOTH, i, &direction, NULL)
+    other = index_find(t, &a, hash, now, FIND_ORIGINAL if apart else FIND_BOTH, i, &direction, NULL)
+    taken = index_find(t, &b, reply_hash, now, FIND_REPLY if apart else FIND_BOTH, i, &direction, NULL)
     if other == 0 and taken == 0 and c.commit and not c.status & CONFIRMED:
         settle(t, i, now_ns)
     unlock_both(t, hash, reply_hash)

@@ -227,13 +227,13 @@ cdef bint taken_first(Conntrack* t, uint32_t conn, const Tuple* tuple, uint64_t 
         return False
     if direction != ORIGINAL or t.table.hot[other].status & (NAT_BITS | SEQ_ADJUST):
         return True
-    read_tuple(&t.table, other, ORIGINAL, &theirs)
-    read_tuple(&t.table, conn, REPLY, &mine)
-    if memcmp(&theirs, &mine, sizeof(Tuple)) != 0:
-        return True
-    read_tuple(&t.table, other, REPLY, &theirs)
-    read_tuple(&t.table, conn, ORIGINAL, &mine)
-    return memcmp(&theirs, &mine, sizeof(Tuple)) != 0
+    for direction in range(2):
+        read_tuple(&t.table, other, direction, &theirs)
+        read_tuple(&t.table, conn, 1 - direction, &mine)
+        theirs.zone = mine.zone             # as in the kernel, whatever zones the two directions lie in
+        if memcmp(&theirs, &mine, sizeof(Tuple)) != 0:
+            return True
+    return False
 
 
 cdef bint taken_harder(Conntrack* t, uint32_t conn, const Tuple* tuple, uint32_t left, uint64_t now_ns) noexcept nogil:

@@ -1,4 +1,4 @@
-"""`python -m nfqfw.selftest record|check|live|case|flow`: what `make oracle` calls."""
+"""`python -m nfqfw.selftest record|check|live|queue|case|flow`: what `make oracle` calls."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from pathlib import Path
 
 from nfqfw.selftest import lanes, record
 from nfqfw.selftest.generate import active_features, all_features, listed_as_unsupported
-from nfqfw.selftest.generate_rules import MATCHES, TARGETS
+from nfqfw.selftest.matches import MATCHES
+from nfqfw.selftest.targets import TARGETS
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m nfqfw.selftest", description=__doc__)
-    parser.add_argument("what", choices=("record", "check", "live", "case", "flow"))
+    parser.add_argument("what", choices=("record", "check", "live", "queue", "case", "flow"))
     parser.add_argument("files", nargs="*", type=Path, help="record, check: the recording; flow: .flow files")
     parser.add_argument("--seed", type=int, default=0, help="first seed (default 0)")
     parser.add_argument("--count", type=int, default=None, help="cases (default: record 20000, live 500)")
     parser.add_argument("--unsupported", type=Path, help="unsupported.toml: features to leave out")
+    parser.add_argument("--out", type=Path, help="case: a folder for the (smallest) case as a .flow and a rules file")
+    parser.add_argument("--exact", action="store_true", help="queue: divert every hook")
     parser.add_argument("--whole", action="store_true", help="case: do not shrink")
     options = parser.parse_intermixed_args()
-    return {"record": _record, "check": _check, "live": _live, "case": _case, "flow": _flow}[options.what](options)
+    return {"record": _record, "check": _check, "live": _live, "queue": _queue, "case": _case, "flow": _flow}[options.what](options)
 
 
 def _features(options) -> frozenset[str]:
@@ -61,8 +64,16 @@ def _live(options) -> int:
     return _print(lanes.both(range(options.seed, options.seed + (options.count or 500)), _features(options)))
 
 
+def _queue(options) -> int:
+    """The kernel beside a live nfqfw whose packets come by NFQUEUE."""
+    from nfqfw.selftest.live import LiveTwin
+
+    seeds = range(options.seed, options.seed + (options.count or 250))
+    return _print(lanes.both(seeds, _features(options), ours=LiveTwin(options.exact)))
+
+
 def _case(options) -> int:
-    print(lanes.show(options.seed, _features(options), not options.whole))
+    print(lanes.show(options.seed, _features(options), not options.whole, options.out))
     return 0
 
 

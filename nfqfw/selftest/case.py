@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
 from nfqfw.selftest.packets import Packet
@@ -42,8 +43,9 @@ class Case:
 
 
 def salted(case: Case, salt: int) -> Case:
-    """The same case with other IP ids: fragments of a run that just went by are still waiting in the kernel."""
-    return replace(case, steps=[replace(s, packet=_salted(s.packet, salt)) for s in case.steps])
+    """The same case with other IP ids and other named tables: what a run that just went by left in the kernel is not met."""
+    rules = re.sub(r"name q(\d+)", lambda found: f"name q{found[1]}x{salt}", case.rules)
+    return replace(case, rules=rules, steps=[replace(s, packet=_salted(s.packet, salt)) for s in case.steps])
 
 
 def _salted(p: Packet, salt: int) -> Packet:

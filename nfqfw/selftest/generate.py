@@ -14,10 +14,12 @@ from pathlib import Path
 from nfqfw.errors import NfqfwError
 from nfqfw.selftest.case import Case
 from nfqfw.selftest.generate_packets import Talk
-from nfqfw.selftest.generate_rules import MATCHES, TARGETS, RulesetMaker, sample
+from nfqfw.selftest.generate_rules import RulesetMaker, sample
+from nfqfw.selftest.matches import MATCHES
 from nfqfw.selftest.packets import IPV4, IPV6
+from nfqfw.selftest.targets import TARGETS
 
-GENERATOR = 1                       # grows when a seed gives another case: recordings of another number are void
+GENERATOR = 2                       # grows when a seed gives another case: recordings of another number are void
 
 
 @cache
@@ -48,7 +50,7 @@ def listed_as_unsupported(unsupported: Path | None) -> dict[str, str]:
 def make_case(seed: int, features: frozenset[str]) -> Case:
     rng = random.Random(f"nfqfw/{GENERATOR}/{seed}")
     family = IPV4 if rng.random() < 0.6 else IPV6
-    maker = RulesetMaker(rng, family, features)
+    maker = RulesetMaker(rng, family, features, seed)
     rules = maker.text()
     talk = Talk(rng, family, seed, maker.pool)
     return Case(family, rules, talk.steps(), f"seed {seed}")

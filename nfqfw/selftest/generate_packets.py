@@ -7,10 +7,11 @@ near: the ports the rules test, the sequence numbers the connection is at, the p
 from __future__ import annotations
 
 import random
+import struct
 from dataclasses import replace
 
 from nfqfw.selftest.case import Step
-from nfqfw.selftest.packets import IPV4, Packet, build, protocol
+from nfqfw.selftest.packets import IPV4, Packet, layer4
 
 ENDS = (                            # source, destination, odds
     ("C", "S", 10), ("S", "C", 4), ("C", "R1", 3), ("S", "R2", 2), ("R1", "C", 2), ("R2", "S", 2),
@@ -18,6 +19,7 @@ ENDS = (                            # source, destination, odds
 
 
 SPI_PROTOCOLS = ("50", "51", "108")      # ESP, AH, IPComp
+PORTED = ("tcp", "udp", "udplite", "sctp", "33")
 
 
 def point_of(source: str) -> str:
@@ -31,7 +33,7 @@ class Talk:
         self.rng, self.family, self.pool = rng, family, pool
         self.ident = (seed * 64) % 65000 + 1          # fragments of neighbouring cases must not meet
         self.sent: list[Packet] = []
-        self.talks: list[TcpTalk | PlainTalk] = []
+        self.talks: list[TcpTalk | SctpTalk | PlainTalk] = []
 
     def steps(self) -> list[Step]:
         steps: list[Step] = []
@@ -43,9 +45,9 @@ class Talk:
         """The next packet, or the fragments of the next datagram."""
         rng = self.rng
         roll = rng.random()
-        if self.sent and roll < 0.10:
+        if self.sent and roll < 0.12:
             packet = self.error()
-        elif roll < 0.13:
+        elif roll < 0.15:
             packet = self.stray()
         elif self.talks and roll < 0.75:
             packet = rng.choice(self.talks[-3:]).next()
@@ -54,21 +56,33 @@ class Talk:
             packet = self.talks[-1].next()
         packet = self.dressed(packet)
         self.sent.append(packet)
-        if rng.random() < 0.05 and packet.src[0] != "R" and packet.cut < 0:
+        if rng.random() < 0.07 and packet.src[0] != "R" and packet.cut < 0 and "a" not in packet.ext:
             return self.fragments(packet)
         return [packet]
 
-    def new_talk(self) -> TcpTalk | PlainTalk:
+    def new_talk(self) -> TcpTalk | SctpTalk | PlainTalk:
         rng = self.rng
         source, target, _ = rng.choices(ENDS, [e[2] for e in ENDS])[0]
-        ends = [e if e[0] == "R" else f"{e}{rng.randrange(3)}" for e in (source, target)]
-        proto = rng.choices(("tcp", "udp", "icmp", "udplite", "sctp", "89", *SPI_PROTOCOLS), (20, 12, 8, 2, 2, 1, 1, 1, 1))[0]
-        if proto == "51" and self.family != IPV4:
-            proto = "50"                            # AH is an extension header there
-        base = Packet(proto=proto, src=ends[0], dst=ends[1])
-        if proto not in ("icmp", "89", *SPI_PROTOCOLS):
+        base = Packet(proto=self.protocol(), src=self.host(source), dst=self.host(target))
+        if base.proto in PORTED:
             base.sport, base.dport = rng.choice(self.pool.ports), rng.choice(self.pool.ports)
-        return TcpTalk(rng, base) if proto == "tcp" else PlainTalk(rng, base, self.family)
+        if base.proto == "tcp":
+            return TcpTalk(rng, base)
+        return SctpTalk(rng, base) if base.proto == "sctp" else PlainTalk(rng, base, self.family)
+
+    def protocol(self) -> str:
+        """A protocol that rules ask for, or any."""
+        rng = self.rng
+        if self.pool.protocols and rng.random() < 0.3:
+            proto = rng.choice(self.pool.protocols)
+        else:
+            proto = rng.choices(("tcp", "udp", "icmp", "udplite", "sctp", "89", "gre", *SPI_PROTOCOLS), (20, 12, 8, 2, 2, 1, 1, 1, 1, 1))[0]
+        return "50" if proto == "51" and self.family != IPV4 else proto         # AH is an extension header there
+
+    def host(self, side: str) -> str:
+        if side[0] == "R":
+            return side
+        return self.rng.choice(self.pool.clients) if side == "C" else f"{side}{self.rng.randrange(3)}"
 
     def dressed(self, p: Packet) -> Packet:
         """IP header fields, and now and then damage."""
@@ -84,14 +98,14 @@ class Talk:
             p.sum = -2
         elif roll < 0.035:
             p.cut = rng.choice((0, 2, 4, 7, 8, 12, 19))
-        elif roll < 0.05 and p.proto == "tcp":
+        elif roll < 0.085 and p.proto == "tcp":
             p.doff = rng.choice((0, 4, 15))
-        elif roll < 0.06 and p.proto == "udp":
+        elif roll < 0.05 and p.proto == "udp":
             p.l4len = rng.choice((0, 7, 8, 9, 2000))
-        elif roll < 0.07 and p.proto == "udp":
+        elif roll < 0.06 and p.proto == "udp":
             p.sum = 0
-        elif roll < 0.08 and self.family != IPV4:
-            p.ext = rng.choice(("d", "h", "hd", "dd"))
+        if self.family != IPV4 and rng.random() < (0.03 if len(self.pool.extensions) == 4 else 0.3):
+            p.ext = rng.choice(self.pool.extensions)
         return p
 
     def stray(self) -> Packet:
@@ -125,7 +139,7 @@ class Talk:
         rng = self.rng
         if p.payload is None and p.proto in ("udp", "icmp", "89") and p.inner is None:
             p.length += rng.choice((16, 40, 100))
-        total = len(build(p, self.family)) - (20 if self.family == IPV4 else 40) - 8 * len(p.ext)
+        total = len(layer4(p, self.family))
         if total < 16:
             return [p]
         step = 8 * rng.randint(1, max(1, total // 16))
@@ -141,9 +155,9 @@ class Talk:
             out.pop(rng.randrange(len(out)))
         elif roll < 0.6:
             out.insert(rng.randrange(len(out) + 1), replace(rng.choice(out)))
-        elif roll < 0.68:
+        elif roll < 0.75:
             victim = rng.choice(out)
-            out.append(replace(victim, offset=max(0, victim.offset - 8), size=victim.size + 8))
+            out.insert(rng.randrange(len(out)), replace(victim, offset=max(0, victim.offset - 8), size=victim.size + 8))
         return out
 
 
@@ -156,7 +170,7 @@ def _only_between_networks(p: Packet) -> Packet:
 
 
 class PlainTalk:
-    """UDP, UDP-Lite, SCTP, ICMP echo, other protocols: questions and answers."""
+    """UDP, UDP-Lite, ICMP echo, GRE, other protocols: questions and answers."""
 
     def __init__(self, rng: random.Random, base: Packet, family: int) -> None:
         self.rng, self.base, self.family = rng, base, family
@@ -172,9 +186,50 @@ class PlainTalk:
         if base.proto == "icmp":
             p.name = "echo-reply" if reply else "echo-request"
             p.ident, p.number = self.ident, self.count
-        if base.proto == "sctp":
-            p.chunk, p.length = ("INIT_ACK" if reply else "INIT"), 0
-            p.tag = 1 if reply else 0
+        if base.proto in _PAYLOADS:
+            p.payload = _PAYLOADS[base.proto](rng, p)
+        return p
+
+
+def dccp(rng: random.Random, p: Packet) -> bytes:
+    """A DCCP header of any type, now and then with options or a data offset that cannot be (RFC 4340 5.1)."""
+    options = rng.choice((b"", b"", b"\0\0\0\0", b"\1\1\x20\3", b"\x2c\3\0\0", b"\x20\x63\0\0"))
+    doff = rng.choice((0, 2, 60)) if rng.random() < 0.1 else 4 + len(options) // 4
+    return struct.pack(">HHBBHBBHI", p.sport, p.dport, doff, 0, 0, rng.randrange(11) << 1 | 1, 0, 0, 1) + options
+
+
+def mobility(rng: random.Random, p: Packet) -> bytes:
+    """A mobility header; one that says another header follows is malformed (RFC 6275 6.1)."""
+    return bytes((59 if rng.random() < 0.9 else 17, rng.choice((0, 1)), rng.choice((0, 1, 5, 6, 9)), 0)) + b"\0" * 12
+
+
+_PAYLOADS = {"33": dccp, "135": mobility}
+
+
+class SctpTalk:
+    """An SCTP association as its two ends would run it, with liberties."""
+
+    LATER = ("DATA", "DATA,SACK", "SACK", "HEARTBEAT", "HEARTBEAT_ACK", "ABORT", "SHUTDOWN", "SHUTDOWN_ACK", "SHUTDOWN_COMPLETE", "ERROR",
+             "INIT", "INIT_ACK", "COOKIE_ECHO", "COOKIE_ACK")
+
+    def __init__(self, rng: random.Random, base: Packet) -> None:
+        self.rng, self.base, self.stage = rng, base, 0
+        self.tags = (rng.randrange(1, 9), rng.randrange(9, 17))         # that packets to each side carry
+
+    def next(self) -> Packet:
+        rng, b = self.rng, self.base
+        self.stage += 1
+        if self.stage <= 4 and rng.random() < 0.9:
+            side, chunk = ((0, "INIT"), (1, "INIT_ACK"), (0, "COOKIE_ECHO"), (1, "COOKIE_ACK"))[self.stage - 1]
+        else:
+            side, chunk = rng.randrange(2), rng.choice(self.LATER)
+        p = replace(b, chunk=chunk, length=rng.choice((0, 4, 16)), tag=0 if chunk == "INIT" else self.tags[1 - side])
+        if chunk in ("INIT", "INIT_ACK"):
+            p.seq = self.tags[side]
+        if side:
+            p.src, p.dst, p.sport, p.dport = b.dst, b.src, b.dport, b.sport
+        if rng.random() < 0.1:
+            p.tag = rng.choice((0, 1, self.tags[side], 99))
         return p
 
 
@@ -229,6 +284,3 @@ class TcpTalk:
         elif what == 5:
             self.next_seq[side] = p.seq              # it will be sent again
         return p
-
-
-__all__ = ["Talk", "point_of", "protocol"]

@@ -19,6 +19,7 @@ from nfqfw.selftest.flow import write_flow
 from nfqfw.selftest.generate import GENERATOR, make_case
 from nfqfw.selftest.minimise import Minimiser
 from nfqfw.selftest.outcome import differences
+from nfqfw.selftest.show import beside, write_files
 
 
 @dataclass(slots=True)
@@ -121,7 +122,7 @@ def one(ours, case: Case, answer: record.Answer, report: Report) -> list[str]:
 
 
 def both(seeds: Iterable[int], features: frozenset[str], seconds: float = 1e9, ours=None) -> Report:
-    """Run seeds on both twins, side by side, until the time is over."""
+    """Run seeds on both twins, side by side, until the time is over.  ours: another twin than the engine in-process."""
     from nfqfw.selftest.kernel import KernelTwin
 
     report, began = Report(), time.monotonic()
@@ -132,9 +133,10 @@ def both(seeds: Iterable[int], features: frozenset[str], seconds: float = 1e9, o
             case = make_case(seed, features)
             report.cases += 1
             report.packets += len(case.steps)
+            compare = getattr(twin, "differences", differences)
             theirs = kernel.run(case)
-            found = differences(theirs, twin.run(case))
-            if found and NAT.search(case.rules) and differences(theirs, second.run(case)):
+            found = compare(theirs, twin.run(case))
+            if found and NAT.search(case.rules) and compare(theirs, second.run(case)):
                 report.undecided += 1
             elif found:
                 report.different[seed] = found
@@ -149,14 +151,23 @@ def _ours():
     return OurTwin()
 
 
-def show(seed: int, features: frozenset[str], shrink: bool = True) -> str:
-    """The kernel's full answer beside ours for one seed, and the smallest case that still differs."""
+def show(seed: int, features: frozenset[str], shrink: bool = True, directory: Path | None = None) -> str:
+    """The kernel's full answer beside ours for one seed; where they differ the smallest case that still does, too.
+
+    directory: write that case (the whole one with shrink off) there, as a .flow and a rules file.
+    """
     from nfqfw.selftest.kernel import KernelTwin
 
     with KernelTwin() as kernel, _ours() as ours:
         case = make_case(seed, features)
-        found = differences(kernel.run(case), ours.run(case))
-        if not found or not shrink:
-            return write_flow(case, "\n".join([f"seed {seed}: {'equal' if not found else 'different'}", *found]))
-        small = Minimiser(lambda c: bool(differences(kernel.run(c), ours.run(c)))).smaller(case)
-        return write_flow(small, "\n".join([f"seed {seed}, smallest", *differences(kernel.run(small), ours.run(small))]))
+        theirs, mine = kernel.run(case), ours.run(case)
+        found = differences(theirs, mine)
+        text = beside(case, theirs, mine) + f"\nseed {seed}: {'different' if found else 'equal'}\n"
+        note = [f"seed {seed}: {'different' if found else 'equal'}", *found]
+        if found and shrink:
+            case = Minimiser(lambda c: bool(differences(kernel.run(c), ours.run(c)))).smaller(case)
+            note = [f"seed {seed}, smallest", *differences(kernel.run(case), ours.run(case))]
+            text += "\n" + write_flow(case, "\n".join(note))
+        if directory is not None:
+            text += "".join(f"\nwritten: {path}" for path in write_files(case, note, directory, f"seed{seed}")) + "\n"
+        return text

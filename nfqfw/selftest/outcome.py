@@ -148,7 +148,7 @@ def quoted_completed(data: bytes, family: int) -> bytes:
 def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
     """Fragments of one datagram as one packet, where Linux re-cuts: to read a transport header (or the packet that an ICMP
     error quotes) that is spread over fragments, it pulls them together, and they leave in other sizes.  Fragments whose first
-    holds PULLED bytes of the transport stay as they are.
+    holds PULLED bytes of the transport stay as they are, but for ICMP, where that may still not be all it reads.
 
     An IPv6 datagram that is no longer than its largest fragment was leaves Linux whole; nfqfw lets the fragments go, which the
     receiver cannot tell from it.
@@ -166,10 +166,14 @@ def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
             parts = [_fragment_of(t.data, family) for t in train]
             edges = [sum(len(p[3]) for p in parts[:i]) for i in range(len(parts))]
             whole = [p[1] for p in parts] == edges and len({p[0] for p in parts}) == 1 and (
-                len(parts[0][3]) < PULLED or _fits_its_largest(train, family))
+                len(parts[0][3]) < PULLED or _is_icmp(train[0].data, family) or _fits_its_largest(train, family))
             out += [_joined(train, parts, family)] if whole else train
             train = []
     return out + train
+
+
+def _is_icmp(fragment: bytes, family: int) -> bool:
+    return fragment[9] == 1 if family == IPV4 else fragment[fragment_header(fragment)[1]] == 58
 
 
 def _fits_its_largest(train: list[Emitted], family: int) -> bool:
@@ -244,7 +248,7 @@ def differences(kernel: Outcome, ours: Outcome) -> list[str]:
     out = []
     for i, (theirs, mine) in enumerate(zip(kernel.steps, ours.steps, strict=False)):
         if theirs != mine:
-            out += [f"packet {i + 1}: kernel {_shown(theirs)}", f"packet {i + 1}: nfqfw  {_shown(mine)}"]
+            out += [f"packet {i + 1}: kernel {shown_step(theirs)}", f"packet {i + 1}: nfqfw  {shown_step(mine)}"]
     if len(kernel.steps) != len(ours.steps):
         out.append(f"packets: kernel {len(kernel.steps)}, nfqfw {len(ours.steps)}")
     for theirs, mine in zip(kernel.commands, ours.commands, strict=True):
@@ -270,7 +274,7 @@ def _counter_differences(kernel: Counters, ours: Counters) -> list[str]:
     return out
 
 
-def _shown(step: list[Emitted]) -> str:
+def shown_step(step: list[Emitted]) -> str:
     return "; ".join(f"{e.point} mark {e.mark} {e.data.hex()}" for e in step) or "nothing"
 
 

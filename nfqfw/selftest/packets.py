@@ -42,11 +42,12 @@ CHUNKS = {"DATA": 0, "INIT": 1, "INIT_ACK": 2, "SACK": 3, "HEARTBEAT": 4, "HEART
           "SHUTDOWN_ACK": 8, "ERROR": 9, "COOKIE_ECHO": 10, "COOKIE_ACK": 11, "SHUTDOWN_COMPLETE": 14}
 
 # The lab's addresses.  C and S hosts lie behind gateways on the router's two links; R1 and R2 are the router itself.
+# C9's IPv6 address is made of the client link's hardware address (EUI-64).
 _PLAN4 = {"C": "10.1.0.", "S": "10.2.0."}
 _PLAN6 = {"C": "2001:db8:a::", "S": "2001:db8:b::"}
 _FIXED4 = {"R1": "10.0.1.1", "R2": "10.0.2.1", "B1": "10.0.1.255", "L": "127.0.0.1", "N": "192.0.2.7",
            "M32": "255.255.255.255", "M24": "255.255.255.0", "M0": "0.0.0.0"}         # masks, for commands
-_FIXED6 = {"R1": "2001:db8:1::1", "R2": "2001:db8:2::1", "B1": "ff02::1", "L": "::1", "N": "2001:db8:ffff::7",
+_FIXED6 = {"C9": "2001:db8:a::ff:fe00:102", "R1": "2001:db8:1::1", "R2": "2001:db8:2::1", "B1": "ff02::1", "L": "::1", "N": "2001:db8:ffff::7",
            "M32": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "M24": "ffff:ffff:ffff:ffff::", "M0": "::"}
 
 
@@ -106,7 +107,7 @@ class Packet:
     coverage: int = -1                  # UDP-Lite
     doff: int = -1                      # TCP: data offset in words
     cut: int = -1                       # keep so many bytes from layer 4 on (the IP header says the shorter length)
-    ext: str = ""                       # IPv6 extension headers in order, letters: h hop-by-hop, d destination, r routing
+    ext: str = ""                       # IPv6 extension headers in order, letters: h hop-by-hop, d destination, r routing, a AH
     iphdr: str = ""                     # IPv4 header options as hex
     raw: bytes = b""
 
@@ -309,15 +310,17 @@ def ip6_header(p: Packet, proto: int, length: int) -> bytes:
     return struct.pack(">IHBB", 0x60000000 | p.tos << 20, length, proto, p.ttl) + packed(p.src, IPV6) + packed(p.dst, IPV6)
 
 
-_EXTENSIONS = {"h": (0, b"\1\4\0\0\0\0"), "d": (60, b"\1\4\0\0\0\0"), "r": (43, b"\0\0\0\0\0\0")}   # PadN; routing, 0 left
+# letter -> (number, what follows the next header's number): one PadN; type 0, 0 segments left; SPI 7, sequence number 1, 12 bytes of ICV
+_EXTENSIONS = {"h": (0, b"\0\1\4\0\0\0\0"), "d": (60, b"\0\1\4\0\0\0\0"), "r": (43, b"\0\0\0\0\0\0\0"),
+               "a": (51, b"\4\0\0\0\0\0\7\0\0\0\1" + b"\x5a" * 12)}
 
 
 def _extensions(p: Packet, proto: int) -> tuple[bytes, int]:
-    """The chain of 8-byte extension headers, and the number the IPv6 header announces."""
+    """The chain of extension headers, and the number the IPv6 header announces."""
     out = b""
     for letter in reversed(p.ext):
         number, rest = _EXTENSIONS[letter]
-        out = bytes((proto, 0)) + rest + out
+        out = bytes((proto,)) + rest + out
         proto = number
     return out, proto
 

@@ -66,7 +66,7 @@ def normal(text: str) -> list[str]:
 def listening(kernel, *arguments):
     """What `conntrack -E` of the router namespace says while the block runs; it is ready when it has shown an event."""
     with kernel.inside():
-        tool = subprocess.Popen(["/usr/bin/stdbuf", "-oL", twin._tool("conntrack"), "-E", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        tool = subprocess.Popen(["/usr/bin/stdbuf", "-oL", twin.real_tool("conntrack"), "-E", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     out = []
     try:
         deadline = time.monotonic() + SECONDS_READY

@@ -69,6 +69,14 @@ def test_failed_command_leaves_the_file_alone(state):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
+def test_a_restore_is_all_tables_or_none(state):
+    """iptables-legacy-restore would keep the first table here."""
+    tool(state, "iptables", "-N", "web")
+    before = tool(state, "iptables-save")
+    tool(state, "iptables-restore", text="*mangle\n-A INPUT -j DROP\nCOMMIT\n*filter\n-A nosuch -j DROP\nCOMMIT\n", code=1)
+    assert tool(state, "iptables-save").split("\n")[1:-2] == before.split("\n")[1:-2]
+
+
 def test_broken_file_is_an_error_with_its_place(state):
     with open(state, "w", encoding="ascii") as file:
         file.write("*filter\n-A INPUT -p tcp --dport 70000 -j DROP\nCOMMIT\n")
