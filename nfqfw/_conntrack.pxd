@@ -201,7 +201,7 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
 cdef void conntrack_hold(Conntrack* t, uint32_t conn) noexcept nogil
 cdef void conntrack_release(Conntrack* t, uint32_t conn) noexcept nogil
 cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept nogil
-cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil
+cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns, uint32_t* direction) noexcept nogil
 cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil
 cdef void conntrack_set_status(Conntrack* t, uint32_t conn, uint32_t bits) noexcept nogil
 cdef bint conntrack_alter_reply(Conntrack* t, uint32_t conn, const Tuple* reply) noexcept nogil

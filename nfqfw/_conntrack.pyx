@@ -579,10 +579,10 @@ cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept
 
 # ---- for NAT, helpers and commands -------------------------------------------------------------------------------------
 
-cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint64_t now_ns, uint32_t* direction) noexcept nogil:
-    """Entry with this tuple (zone as in the tuple), unconfirmed ones included; 0 = none."""
+cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns, uint32_t* direction) noexcept nogil:
+    """Entry with this tuple (zone as in the tuple), unconfirmed ones included, but not `ignored`; 0 = none."""
     cdef uint32_t now = ticks(now_ns)
-    return index_find(t, tuple, hash_tuple(t.key, tuple), now, FIND_ANY, 0, direction, NULL)
+    return index_find(t, tuple, hash_tuple(t.key, tuple), now, FIND_ANY, ignored, direction, NULL)
 
 
 cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil:

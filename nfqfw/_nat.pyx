@@ -222,7 +222,7 @@ cdef bint taken_first(Conntrack* t, uint32_t conn, const Tuple* tuple, uint64_t 
     if proto == P_TCP or proto == P_ICMP or proto == P_ICMP6 or proto == 132:
         return True
     reply_of(t, conn, tuple, &reply)
-    other = conntrack_lookup(t, &reply, now_ns, &direction)
+    other = conntrack_lookup(t, &reply, conn, now_ns, &direction)
     if other == 0:
         return False
     if direction != ORIGINAL or t.table.hot[other].status & (NAT_BITS | SEQ_ADJUST):
@@ -246,11 +246,11 @@ cdef bint taken_harder(Conntrack* t, uint32_t conn, const Tuple* tuple, uint32_t
     if left > HARDER or tuple.proto != P_TCP or t.table.hot[conn].state != TCP_SYN_SENT:
         return True
     reply_of(t, conn, tuple, &reply)
-    other = conntrack_lookup(t, &reply, now_ns, &direction)
+    other = conntrack_lookup(t, &reply, conn, now_ns, &direction)
     if other == 0:
         return False
     hot = &t.table.hot[other]
-    if direction == ORIGINAL or other == conn or not hot.status & SRC_NAT or hot.status & DYING or hot.state < TCP_TIME_WAIT:
+    if direction == ORIGINAL or not hot.status & SRC_NAT or hot.status & DYING or hot.state < TCP_TIME_WAIT:
         return True
     if <int32_t>(t.table.window[conn].side[0].end - t.table.window[other].side[0].end) <= 0:
         return True

@@ -27,7 +27,7 @@ cdef struct Quoted:             # where things are in an IP packet, whole or quo
     uint8_t proto
     bint has_l4                 # False: a later fragment, or a header chain that cannot be walked
     bint partial                # the transport checksum is a partial sum: leave it
-    bint whole                  # n bytes are all of the packet: a checksum over everything (SCTP) can be computed
+    bint whole                  # no fragment: SCTP's checksum is computed anew, of a quoted packet over what is quoted, as in the kernel
 
 
 cdef inline bint has_icmp_id(uint8_t family, uint8_t icmp_type) noexcept nogil:
@@ -175,7 +175,7 @@ cdef inline bint put_quoted(Packet* p, const Tuple* target, uint32_t manip) noex
     q.n = size
     q.family = p.family
     q.partial = False
-    q.whole = False                         # a quoted SCTP checksum stays: it covers bytes that are not here
+    q.whole = True
     if not (find_quoted4(&q) if p.family == IPV4 else find_quoted6(&q)):
         return False
     before = sum_bytes(q.h, size, 0)

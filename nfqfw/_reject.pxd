@@ -9,7 +9,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from nfqfw._atomic cimport lock, unlock
 from nfqfw._checksum cimport fold, sum_bytes, sum_pseudo
-from nfqfw._host cimport (ADDR_BROADCAST, ADDR_MULTICAST, HostAddress, HostHeader, address_type, interface_by_index, local_address)
+from nfqfw._host cimport (ADDR_BROADCAST, ADDR_MULTICAST, HostHeader, HostRoute, address_type, interface_by_index, local_address)
+from nfqfw._masquerade cimport masquerade6, route_to
 from nfqfw._outbox cimport Outbox, OutPacket, new_reply
 from nfqfw._packet cimport (HAS_L4, HAS_TCP, IPV4, SKB_CSUM_NOTVERIFIED, SKB_CSUMNOTREADY, FORWARD, TRUNCATED, Packet, be16, be32,
                             destination, put16, put32, source)
@@ -307,37 +308,24 @@ cdef inline uint32_t reject_icmp4(Packet* p, uint8_t kind, Context* c, Outbox* b
     return REJECT_SENT
 
 
-cdef inline const uint8_t* source6(Context* c, const Packet* p) noexcept nogil:
-    """Source of an ICMPv6 error: the packet's destination when it is ours, else the address of the interface it came by that
-    shares the longest prefix with the sender, of the sender's scope (RFC 4443 2.2, RFC 6724 rules 2 and 8)."""
-    cdef const HostAddress* table
-    cdef const uint8_t* best = NULL
+cdef inline void source6(Context* c, const Packet* p, uint8_t* out) noexcept nogil:
+    """Source of an ICMPv6 error, 16 bytes: the packet's destination when it is ours, else the best address towards its sender by
+    the device of the route to it (RFC 4443 2.2, RFC 6724); a link-local sender is answered where it was heard."""
+    cdef const HostRoute* route = NULL
     cdef const uint8_t* to = source(p)
-    cdef uint32_t i, n, longest = 0
-    cdef bint link = to[0] == 0xfe and (to[1] & 0xc0) == 0x80, candidate
-    if c.host == NULL or local_address(c.host, p.family, destination(p)) != NULL:
-        return destination(p)
-    table = <const HostAddress*>(<const uint8_t*>c.host + c.host.addresses)
-    for i in range(c.host.n_addresses):
-        if table[i].family != p.family or (p.ifin and table[i].ifindex != p.ifin):
-            continue
-        candidate = table[i].address[0] == 0xfe and (table[i].address[1] & 0xc0) == 0x80
-        if candidate != link:
-            continue
-        n = 0
-        while n < 16 and table[i].address[n] == to[n]:
-            n += 1
-        if best == NULL or n > longest:
-            best = table[i].address
-            longest = n
-    return best if best != NULL else destination(p)
+    if c.host != NULL and local_address(c.host, p.family, destination(p)) == NULL:
+        if not (to[0] == 0xfe and (to[1] & 0xc0) == 0x80):
+            route = route_to(c.host, p.family, to, 0)
+        if masquerade6(c.host, p.ifin if route == NULL else route.ifindex, to, out):
+            return
+    memcpy(out, destination(p), 16)
 
 
 cdef inline uint32_t reject_icmp6(Packet* p, uint8_t kind, Context* c, Outbox* box, IcmpLimit* limit) noexcept nogil:
     """ICMPv6 destination unreachable with as much of p as fits into 1,280 bytes."""
     cdef OutPacket* reply
     cdef uint8_t* h
-    cdef const uint8_t* src
+    cdef uint8_t src[16]
     cdef uint32_t quoted = p.total if p.total < p.len else p.len
     if not p.flags & HAS_L4:
         return REJECT_FRAGMENT
@@ -354,7 +342,7 @@ cdef inline uint32_t reject_icmp6(Packet* p, uint8_t kind, Context* c, Outbox* b
         return REJECT_FULL
     if quoted > ICMP6_ROOM - 48:
         quoted = ICMP6_ROOM - 48
-    src = source6(c, p)
+    source6(c, p, src)
     reply.family = p.family
     reply.len = 48 + quoted
     reply.ifindex = p.ifin

@@ -134,13 +134,15 @@ cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uin
                                 uint32_t* direction, uint32_t* stale) noexcept nogil:
     """Entry with this tuple, 0 = none; `direction` says which of its tuples it is.
 
-    An entry whose time is over is absent; its number is left in `stale` (unless NULL) for the caller to delete.
+    An entry whose time is over is absent; its number is left in `stale` (unless NULL) for the caller to delete.  Two entries
+    can have one tuple where a zone is that of one direction only: the newer answers, as in the kernel, which looks at the
+    newest of a hash chain first.
     """
     cdef const Index* x = t.index
     cdef const Bucket* b = bucket_of(x, hash)
     cdef const ConnHot* c
     cdef uint16_t tag = tag_of(hash)
-    cdef uint32_t k, i, found, mask
+    cdef uint32_t k, i, found, mask, best = 0
     while b != NULL:
         mask = match10(b.tag, tag)
         while mask:
@@ -159,7 +161,11 @@ cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uin
                 if stale != NULL:
                     stale[0] = i
                 continue
+            if best and t.table.cold[i].start_ns <= t.table.cold[best].start_ns:
+                continue
             direction[0] = 1 - (found & 1)
-            return i
+            best = i
+        if best:
+            return best
         b = next_bucket(x, b)
     return 0

@@ -1,13 +1,14 @@
 """match conntrack, and state, which is a part of it.  Header-only.
 
 Without a connection only --ctstate is looked at: if it is given and holds, the match is true whatever else is asked;
-without it the match is false, inverted options included (spec/iptables.md 4.9).
+without it the match is false, inverted options included (spec/iptables.md 4.9).  Behind a CT rule the raw table sees that
+rule's template instead of a connection: NEW, CONFIRMED, and addresses, protocol and ports that are all zero.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
-from nfqfw._conn cimport CONFIRMED, DST_NAT, ORIGINAL, REPLY, SRC_NAT, ConnHot, Tuple, direction_of, read_tuple, ticks
+from nfqfw._conn cimport CONFIRMED, DST_NAT, ORIGINAL, REPLY, SRC_NAT, TEMPLATE, ConnHot, Tuple, direction_of, read_tuple, ticks
 from nfqfw._packet cimport CT_UNTRACKED, Packet
 from nfqfw._program cimport RAW, Context
 from nfqfw.ext.rule cimport Address6Info, same6
@@ -55,14 +56,15 @@ cdef struct StateInfo:          # "<I"
     uint32_t state              # StateBit
 
 
-cdef inline uint32_t state_bit(const Packet* p, const Context* c) noexcept nogil:
-    """The class of a packet as one bit: INVALID 1, ESTABLISHED 2, RELATED 4, NEW 8, UNTRACKED 256.
+cdef inline bint shows_template(const Packet* p, const Context* c) noexcept nogil:
+    return p.conn == 0 and p.ct_template != 0 and c.table == RAW
 
-    Behind a CT rule the raw table sees the template: NEW.
-    """
+
+cdef inline uint32_t state_bit(const Packet* p, const Context* c) noexcept nogil:
+    """The class of a packet as one bit: INVALID 1, ESTABLISHED 2, RELATED 4, NEW 8, UNTRACKED 256."""
     if p.conn != 0:
         return <uint32_t>1 << (p.ctinfo % 3 + 1)
-    if c.table == RAW and p.ct_template:
+    if shows_template(p, c):
         return STATE_NEW
     return STATE_UNTRACKED if p.ctinfo == CT_UNTRACKED else STATE_INVALID
 
@@ -89,7 +91,7 @@ cdef inline uint32_t seconds_left(const ConnHot* hot, Context* c) noexcept nogil
 
 
 cdef inline bint tuples_match(Packet* p, const ConntrackInfo* info, Context* c) noexcept nogil:
-    """Addresses, protocol and ports of both tuples."""
+    """Addresses, protocol and ports of both tuples.  Of connection 0 nothing was ever written: the zeros of a template."""
     cdef Tuple original, reply
     read_tuple(c.conns, p.conn, ORIGINAL, &original)
     read_tuple(c.conns, p.conn, REPLY, &reply)
@@ -113,27 +115,29 @@ cdef inline bint tuples_match(Packet* p, const ConntrackInfo* info, Context* c) 
 
 
 cdef inline bint m_conntrack(Packet* p, const ConntrackInfo* info, Context* c) noexcept nogil:
-    cdef uint32_t bit = state_bit(p, c)
+    cdef uint32_t bit = state_bit(p, c), status = TEMPLATE | CONFIRMED, direction = ORIGINAL
     cdef uint32_t left
-    cdef const ConnHot* hot
-    if p.conn == 0:
+    cdef const ConnHot* hot = &c.conns.hot[p.conn]
+    if p.conn:
+        status = hot.status
+        direction = direction_of(p.ctinfo)
+    elif not shows_template(p, c):
         return (info.asked & ASK_STATE) and not asked_and_false(info, ASK_STATE, (bit & info.state) != 0)
-    hot = &c.conns.hot[p.conn]
     if info.asked & ASK_STATE:
-        if hot.status & SRC_NAT:
+        if status & SRC_NAT:
             bit |= STATE_SNAT
-        if hot.status & DST_NAT:
+        if status & DST_NAT:
             bit |= STATE_DNAT
         if asked_and_false(info, ASK_STATE, (bit & info.state) != 0):
             return False
         if info.asked == ASK_STATE:
             return True
-    if asked_and_false(info, ASK_DIRECTION, direction_of(p.ctinfo) == info.direction):
+    if asked_and_false(info, ASK_DIRECTION, direction == info.direction):
         return False
     if (info.asked & (ASK_ORIGSRC | ASK_ORIGDST | ASK_REPLSRC | ASK_REPLDST | ASK_PROTO | ASK_ORIGSRC_PORT
                       | ASK_ORIGDST_PORT | ASK_REPLSRC_PORT | ASK_REPLDST_PORT)) and not tuples_match(p, info, c):
         return False
-    if asked_and_false(info, ASK_STATUS, (hot.status & info.status) != 0):
+    if asked_and_false(info, ASK_STATUS, (status & info.status) != 0):
         return False
     if info.asked & ASK_EXPIRES:
         left = seconds_left(hot, c)

@@ -151,7 +151,8 @@ def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
     holds PULLED bytes of the transport stay as they are, but for ICMP, where that may still not be all it reads.
 
     An IPv6 datagram that is no longer than its largest fragment was leaves Linux whole; nfqfw lets the fragments go, which the
-    receiver cannot tell from it.
+    receiver cannot tell from it.  Where destination options stand behind a routing header it puts the fragment header in front
+    of them, wherever the sender had it.
     """
     out: list[Emitted] = []
     train: list[Emitted] = []
@@ -166,7 +167,8 @@ def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
             parts = [_fragment_of(t.data, family) for t in train]
             edges = [sum(len(p[3]) for p in parts[:i]) for i in range(len(parts))]
             whole = [p[1] for p in parts] == edges and len({p[0] for p in parts}) == 1 and (
-                len(parts[0][3]) < PULLED or _is_icmp(train[0].data, family) or _fits_its_largest(train, family))
+                len(parts[0][3]) < PULLED or _is_icmp(train[0].data, family) or _fits_its_largest(train, family)
+                or _header_moves(train[0].data, family))
             out += [_joined(train, parts, family)] if whole else train
             train = []
     return out + train
@@ -179,6 +181,17 @@ def _is_icmp(fragment: bytes, family: int) -> bool:
 def _fits_its_largest(train: list[Emitted], family: int) -> bool:
     largest = max(len(e.data) for e in train)
     return family != IPV4 and 40 + sum(len(_fragment_of(e.data, family)[3]) for e in train) <= largest
+
+
+def _header_moves(first: bytes, family: int) -> bool:
+    """Whether destination options stand behind a routing header of an IPv6 fragment that is the first."""
+    kind, at, routed = first[6], 40, False
+    while family != IPV4 and kind in (0, 43, 44, 60) and at + 2 <= len(first):
+        if kind == 60 and routed:
+            return True
+        routed |= kind == 43
+        kind, at = first[at], at + (8 if kind == 44 else 8 * (first[at + 1] + 1))
+    return False
 
 
 def _joined(train: list[Emitted], parts: list, family: int) -> Emitted:

@@ -2,9 +2,10 @@
 
 import pytest
 from scapy.layers.inet import IP, UDP, fragment
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
+from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6, IPv6ExtHdrFragment, in6_chksum
 from scapy.packet import Raw
 
+from nfqfw.packets import PREROUTING
 from tests.engine.support import SECOND, Firewall
 from tests.engine.test_walk import rules
 
@@ -186,3 +187,22 @@ def test_scapys_own_fragments_come_through():
     whole = IP(src=C, dst=S, id=3) / UDP(sport=4, dport=53) / Raw(b"q" * 4000)
     _, released = send(fw, fragment(whole, fragsize=1480))
     assert [r[1] for r in released] == [1, 1, 1]
+
+
+def test_npt_reaches_what_a_fragmented_error_quotes():
+    """A named difference: Linux translates a copy of a quoted header that lies behind the first fragment."""
+    mangle = "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j DNPT --src-pfx 2001:db8:1::/64 --dst-pfx 2001:db8:ffff::/64\nCOMMIT\n"
+    fw = Firewall(v6=mangle + rules("-A FORWARD -m conntrack --ctstate ESTABLISHED"), hooks=("PREROUTING", "FORWARD"))
+    error = IPv6(src=S6, dst=C6) / ICMPv6DestUnreach() / IPv6(src=C6, dst=S6) / UDP(sport=4, dport=53) / Raw(b"x" * 16)
+    data = bytes(error)[40:]
+    pieces = [IPv6(src=S6, dst=C6) / IPv6ExtHdrFragment(nh=58, id=9, offset=at // 8, m=at + 16 < len(data)) / Raw(data[at:at + 16])
+              for at in range(0, len(data), 16)]
+    for n, piece in enumerate(pieces, 1):
+        fw.cross(piece, PREROUTING, "eth1", id=n)
+    released = [r[2] for r in fw.engine.take_released()]
+    assert len(released) == len(pieces)
+    outer = IPv6(released[0]).dst
+    whole = IPv6(src=S6, dst=outer, nh=58) / Raw(b"".join(r[48:] for r in released))
+    quoted = whole.__class__(bytes(whole))[ICMPv6DestUnreach]
+    assert outer.startswith("2001:db8:ffff:") and quoted.payload.src == outer and quoted.payload.dst == S6
+    assert in6_chksum(58, IPv6(src=S6, dst=outer), bytes(whole)[40:]) in (0, 0xffff)
