@@ -270,8 +270,12 @@ class Worker:
         self._hand_records()
         self._ask_kernel()
 
+    def _between_hooks(self) -> int:
+        """Packets that several queues together have yet to see again, or to know refused; one queue knows by itself."""
+        return getattr(self.engines[0], "in_flight", 0) if len(self._queues) > 1 else 0
+
     def _wake_sleepers(self) -> None:
-        if len(self._queues) > 1 and getattr(self.engines[0], "in_flight", 0):
+        if self._between_hooks():
             for queue in self._queues:
                 queue.wake()
 
@@ -294,7 +298,8 @@ class Worker:
         quiet = 0
         while quiet < 3 and time.monotonic() < deadline:       # a packet may still be on its way into the queue
             time.sleep(0.005)
-            quiet = quiet + 1 if all(queue.drained for queue in self._queues) else 0
+            self._wake_sleepers()
+            quiet = quiet + 1 if all(queue.drained for queue in self._queues) and not self._between_hooks() else 0
 
     def _end_threads(self) -> None:
         self._stopping.set()
