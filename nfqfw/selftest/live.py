@@ -73,7 +73,10 @@ class LiveTwin(Router):
         return super()._marks([row for row in delivered if not is_later_fragment(row[3])])
 
     def _inputs(self, delivered: list, family: int) -> list[Emitted]:
-        """IPv6 fragments, which the kernel's twin merges before this point, and here its stack merges behind it."""
+        """IPv6 fragments, which the kernel's twin merges before this point, and here its stack merges behind it.
+
+        One that is a whole datagram is left as it is by both.
+        """
         out: list[Emitted] = []
         train: list[Emitted] = []
         for e in super()._inputs(delivered, family):
@@ -82,7 +85,8 @@ class LiveTwin(Router):
                 continue
             train.append(e)
             if not e.data[fragment_header(e.data)[1] + 3] & 1:
-                out.append(e._replace(data=normal_packet(joined6([t.data for t in train]), family, False)))
+                whole = e.data if len(train) == 1 else normal_packet(joined6([t.data for t in train]), family, False)
+                out.append(e._replace(data=whole))
                 train = []
         return out + train
 

@@ -74,3 +74,25 @@ def test_the_packets_came_by_the_queue_and_the_kernel_tracked_none(exact, hooks)
         with ours.inside(), open("/proc/sys/net/netfilter/nf_conntrack_count") as f:
             assert int(f.read()) == 0
         assert ours.differences(theirs, ours.run(other)) != []
+
+
+def test_fragments_for_this_host_count_once():
+    """A named difference: with PREROUTING not diverted and nothing tracked, the kernel shows the merged datagram alone."""
+    case = parse_flow("""
+family 4
+rules
+*mangle
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+-A INPUT -i eth0
+COMMIT
+end
++0 client frag 0+16+ id=9 { C0:7>R1:9 udp 32 }
++0 client frag 16+16+ id=9 { C0:7>R1:9 udp 32 }
++0 client frag 32+8 id=9 { C0:7>R1:9 udp 32 }
+""")[0]
+    with twin.KernelTwin() as kernel, LiveTwin(False) as plan, LiveTwin(True) as exact:
+        theirs = kernel.run(case)
+        assert exact.differences(theirs, exact.run(case)) == []
+        found = plan.differences(theirs, plan.run(case))
+    assert found == [f"counter {table} PREROUTING rule 1: kernel (3, 100), nfqfw (1, 60)" for table in ("mangle", "raw")]
