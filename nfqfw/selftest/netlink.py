@@ -84,13 +84,16 @@ class Ctnetlink:
     def take(self) -> list[Connection]:
         """List and forget: one walk of the kernel's (global, large) table instead of two."""
         found = [(data[0], attributes(data[4:])) for data in self._dump()]
+        missed = False
         for family, parts in found:
             body = attribute(0x8001, parts[1]) + (attribute(18, parts[18]) if 18 in parts else b"")
             try:
                 for _ in self._ask(message(CTNETLINK | 2, NLM_F_ACK, family, 0, body)):
                     pass
-            except FileNotFoundError:       # it went by itself
-                pass
+            except FileNotFoundError:       # it went by itself, or in place of another of the same tuple (zones of one direction)
+                missed = True
+        if missed:
+            self.flush()
         return sorted(connection(parts) for _, parts in found)
 
     def _dump(self) -> Iterator[bytes]:
