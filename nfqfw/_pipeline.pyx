@@ -94,6 +94,8 @@ cdef void send_reject(EngineState* e, Packet* p) noexcept nogil:
     fill_record(e, &r, p)
     r.own = OWN_UNSENT
     r.done = 0
+    r.zone = 0                              # the rejected packet's was for it alone
+    r.traced_zone_dir &= 1
     if p.conn == 0:
         # tracked like any other; and to the raw table a reply to an UNTRACKED packet has something attached (no connection)
         r.ctinfo = CT_RELATED_REPLY if p.ctinfo == CT_UNTRACKED else CT_INVALID
