@@ -498,9 +498,9 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
     cdef bint apart
     cdef Tuple a
     cdef Tuple b
-    if i == 0 or c.commit == 0:
+    if i == 0:
         return 0
-    if c.status & CONFIRMED:
+    if c.status & CONFIRMED:                    # an entry that has ended since keeps this bit (life.pxd)
         if c.flags & CONN_EVENT:
             tell_update(t, i)
         return 0
@@ -509,7 +509,7 @@ cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept no
         return 0
     note_time(t, now_ns)
     now = ticks(now_ns)
-    if c.status & DYING:
+    if c.commit == 0 or c.status & DYING:       # ended before it was anybody's: the packet must not leave without it
         count(t, S_INSERT_FAILED)
         count(t, S_DROP)
         conntrack_release(t, i)

@@ -16,10 +16,10 @@ def pytest_collection_modifyitems(items):
 
 
 def closing_line(stats) -> str:
-    """`N passed, N failed[, N skipped]` of a terminal reporter's stats; errors count as failures, expected ones as passed."""
+    """`N passed, N failed[, N skipped]` of a terminal reporter's stats; errors count as failures, expected failures as passed."""
     count = {name: len(reports) for name, reports in stats.items()}
-    passed = count.get("passed", 0) + count.get("xfailed", 0) + count.get("xpassed", 0)       # a strict one that passes is in "failed"
-    failed = count.get("failed", 0) + count.get("error", 0)
+    passed = count.get("passed", 0) + count.get("xfailed", 0)
+    failed = count.get("failed", 0) + count.get("error", 0) + count.get("xpassed", 0)
     skipped = count.get("skipped", 0)
     return f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
 

@@ -10,7 +10,7 @@ from libc.string cimport memset
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, ConnHot
 from nfqfw._atomic cimport prefetch
 from nfqfw._conntrack cimport (Bucket, Conntrack, ConntrackTable, conntrack_confirm, conntrack_expire, conntrack_in,
-                               conntrack_prefetch_bucket, conntrack_prefetch_entry)
+                               conntrack_prefetch_bucket, conntrack_prefetch_entry, conntrack_release)
 from nfqfw._packet cimport ACCEPT, CT_INVALID, HAS_L4, HAS_PORTS, HAS_TCP, IPV4, SKB_CSUMNOTREADY, Packet, put16, put32
 
 cdef extern from "<time.h>" nogil:
@@ -192,6 +192,24 @@ def flood(ConntrackTable table, uint64_t packets, uint64_t now_ns, uint64_t gap_
             conntrack_expire(t, now_ns, budget)
         begin = moment() - begin
     return begin, refused
+
+
+def half_open(ConntrackTable table, uint64_t rounds, uint64_t now_ns):
+    """64 SYNs of new clients a round, refused before they are confirmed; how many of their entries had ended before that."""
+    cdef Conntrack* t = table.handle
+    cdef Room rooms[64]
+    cdef const ConnHot* c
+    cdef uint64_t turn, k, ended = 0
+    with nogil:
+        for turn in range(rounds):
+            for k in range(BATCH):
+                compose(&rooms[k], client_of(turn * BATCH + k, 3), False, SYN, 1000)
+                conntrack_in(t, &rooms[k].packet, now_ns, NULL)
+            for k in range(BATCH):
+                c = &t.table.hot[rooms[k].packet.conn]
+                ended += c.commit == 0 or c.id != rooms[k].packet.life
+                conntrack_release(t, rooms[k].packet.conn)
+    return ended
 
 
 def classes(ConntrackTable table, uint64_t flows, uint64_t now_ns, uint64_t seed=1):

@@ -10,7 +10,7 @@ an entry that ended while it waited in a queue still reads the mark and status t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from nfqfw._atomic cimport add32, fence, load32, lock, or32, store32, unlock
+from nfqfw._atomic cimport add32, fence, load32, load64, lock, or32, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_LABELS, CONN_STAMPED, CONN_TWO, DYING, ORIGINAL,
                           REPLY, TELL_CHOSEN, TELL_DESTROY, TICKS, ConnAcct, ConnAddr6, ConnHot, ConnLabels, Tuple, is_expired, read_tuple, ticks)
 from nfqfw._conntrack cimport (BUCKET_SLOTS, EVENT_DESTROY, EVENT_NEW, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
@@ -202,17 +202,29 @@ cdef inline bint early_drop(Conntrack* t, uint64_t hash) noexcept nogil:
     return False
 
 
+cdef inline bint is_stray(Conntrack* t, uint32_t i) noexcept nogil:
+    """An unconfirmed entry whose packet never came to its last hook, and of which nobody said so."""
+    cdef uint64_t start = t.table.cold[i].start_ns, now = load64(&t.now_ns)
+    return now > start and now - start > <uint64_t>STRAY_NS_SECONDS * 1000000000
+
+
+cdef inline void kill_stray(Conntrack* t, uint32_t i) noexcept nogil:
+    """End entry i if it is one: looked at again under its lock, for one that is just being made has no start yet."""
+    cdef ConnHot* c = &t.table.hot[i]
+    lock(conn_lock(t, i))
+    if c.commit and not c.status & CONFIRMED and is_stray(t, i):
+        kill_locked(t, i, 0)
+    unlock(conn_lock(t, i))
+
+
 cdef inline void collect(Conntrack* t, uint32_t i, uint32_t now) noexcept nogil:
     """What the collector does with one entry."""
     cdef ConnHot* c = &t.table.hot[i]
     if c.commit == 0:
         return
     if not c.status & CONFIRMED:
-        if t.now_ns - t.table.cold[i].start_ns > <uint64_t>STRAY_NS_SECONDS * 1000000000 and t.now_ns > t.table.cold[i].start_ns:
-            lock(conn_lock(t, i))
-            if c.commit and not c.status & CONFIRMED:
-                kill_locked(t, i, 0)
-            unlock(conn_lock(t, i))
+        if is_stray(t, i):
+            kill_stray(t, i)
     elif is_expired(c, now):
         kill_expired(t, i, now)
     elif t.early_drop and t.count > t.tunable[T_MAX] - t.tunable[T_MAX] // 20:

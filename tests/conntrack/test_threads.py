@@ -58,3 +58,24 @@ def test_same_new_flows_on_every_thread(round_):
     assert not twice
     table.expire(NOW + 10**15)
     assert table.count == 0
+
+
+def test_the_collector_leaves_new_entries_alone():
+    """One being made on another thread has no start yet; it looked as if it were there since the machine's start."""
+    table = ConntrackTable(LIMIT, 256, index_for=640)
+    over = threading.Event()
+    ended = []
+
+    def make():
+        try:
+            ended.append(_drill.half_open(table, 12_000, NOW))
+        finally:
+            over.set()
+
+    def collect():
+        while not over.is_set():
+            table.expire(NOW)
+
+    run_all(make, collect)
+    assert ended == [0]
+    assert table.count == 0 and table.stats()["created"] == table.stats()["deleted"] == 64 * 12_000
