@@ -85,11 +85,12 @@ cdef class Lowered:
     cdef readonly tuple reasons # why this build cannot evaluate it
     cdef uint16_t code          # of an action: RuleTarget
     cdef uint16_t reads         # of an action: Reads
+    cdef bytes state            # of an action: first image of its state, b"" = none
 
     def __cinit__(self, use, Rule rule, bint is_target):
         self.protocol = rule.protocol
         self.inverted = rule.inverted & INV_PROTO
-        self.reasons, self.infos = (), b""
+        self.reasons, self.infos, self.state = (), b"", b""
         lowered = use.ext.lower(use, rule)
         if isinstance(lowered, Unevaluated):
             self.reasons = (lowered.reason,)
@@ -103,7 +104,7 @@ cdef class Lowered:
             self.reasons = (f"not evaluated yet: {action.op}",)
             return
         self.code = EXTENSION + <uint16_t>ACTION_CODES[action.op]
-        self.infos, self.reads = action.info, action.reads
+        self.infos, self.reads, self.state = action.info, action.reads, action.state
         self.features = feature_bits(action.features)
 
     cdef take_tests(self, list tests):
@@ -255,6 +256,7 @@ cdef class Layout:
         cdef uint32_t first = self.n_tests, number = 0, argument = 0
         cdef uint16_t code = 0
         cdef uint32_t reads = 0
+        cdef bytes infos
         cdef list fields = NO_FIELDS if boxes is None or not rule.matches else []
         cdef object target = rule.target
         self.own_part(rule)
@@ -280,7 +282,10 @@ cdef class Layout:
             if part.reasons:
                 self.refuse(part.reasons, rule)
             else:
-                code, argument = part.code, self.intern(<const uint8_t*><const char*>part.infos, len(part.infos))
+                infos = part.infos
+                if part.state:
+                    infos = struct.pack("<I", self.keep(part.state)) + infos[4:]
+                code, argument = part.code, self.intern(<const uint8_t*><const char*>infos, len(infos))
                 self.features |= part.features
                 reads = part.reads
         if boxes is not None and not self.errors:
@@ -361,7 +366,7 @@ cdef class Layout:
         return 0
 
     cdef uint32_t keep(self, bytes image) except? 0xffffffff:
-        """Offset of a test's state in the rule-state memory, 8-byte aligned."""
+        """Offset of the state of a test or an action in the rule-state memory, 8-byte aligned."""
         offset = len(self.state)
         self.states.append((self.n_rules, offset, len(image)))
         self.state += image + b"\0" * (-len(image) % 8)

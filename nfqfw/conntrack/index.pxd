@@ -136,7 +136,8 @@ cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uin
 
     An entry whose time is over is absent; its number is left in `stale` (unless NULL) for the caller to delete.  Two entries
     can have one tuple where a zone is that of one direction only: the newer answers, as in the kernel, which looks at the
-    newest of a hash chain first.
+    newest of a hash chain first.  An entry whose two tuples are one (NAT can make them so) is found by its reply, for the same
+    reason.
     """
     cdef const Index* x = t.index
     cdef const Bucket* b = bucket_of(x, hash)
@@ -163,7 +164,7 @@ cdef inline uint32_t index_find(Conntrack* t, const Tuple* a, uint64_t hash, uin
                 continue
             if best and t.table.cold[i].start_ns <= t.table.cold[best].start_ns:
                 continue
-            direction[0] = 1 - (found & 1)
+            direction[0] = found >> 1
             best = i
         if best:
             return best

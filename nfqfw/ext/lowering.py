@@ -66,6 +66,7 @@ class Action(NamedTuple):
     info: bytes = b""
     features: tuple[str, ...] = ()
     reads: int = READS_PACKET
+    state: bytes = b""                  # first image of its state; the first word of its info will be the state's offset
 
 
 class Unevaluated(NamedTuple):

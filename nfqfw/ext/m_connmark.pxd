@@ -3,7 +3,8 @@
 from libc.stdint cimport uint32_t
 
 from nfqfw._packet cimport Packet
-from nfqfw._program cimport RAW, Context
+from nfqfw._program cimport Context
+from nfqfw.ext.t_CT cimport template_mark
 
 
 cdef struct ConnmarkMatchInfo:  # "<III"
@@ -13,7 +14,8 @@ cdef struct ConnmarkMatchInfo:  # "<III"
 
 
 cdef inline bint m_connmark(Packet* p, const ConnmarkMatchInfo* info, Context* c) noexcept nogil:
-    """False without a connection, also inverted (spec/iptables.md 4.3).  Behind a CT rule the raw table sees its template: mark 0."""
-    if p.conn == 0:
-        return c.table == RAW and p.ct_template and (info.mark == 0) != (info.invert != 0)
-    return ((c.conns.hot[p.conn].mark & info.mask) == info.mark) != (info.invert != 0)
+    """False without a connection, also inverted (spec/iptables.md 4.3).  Behind a CT rule the raw table sees its template's."""
+    cdef const uint32_t* mark = template_mark(p, c)
+    if p.conn:
+        mark = &c.conns.hot[p.conn].mark
+    return mark != NULL and ((mark[0] & info.mask) == info.mark) != (info.invert != 0)

@@ -3,9 +3,10 @@
 from libc.stdint cimport uint8_t, uint32_t
 
 from nfqfw._atomic cimport or8, or16
-from nfqfw._conn cimport CONN_EVENT, TELL_MARK, ConnHot
+from nfqfw._conn cimport CONN_EVENT, TELL_MARK
 from nfqfw._packet cimport DIRTY_MARK, Packet
 from nfqfw._program cimport Context
+from nfqfw.ext.t_CT cimport template_mark
 
 
 cdef enum ConnmarkMode:         # XT_CONNMARK_* of the kernel
@@ -29,22 +30,27 @@ cdef inline uint32_t shifted(uint32_t mark, const ConnmarkInfo* info) noexcept n
 
 
 cdef inline int t_CONNMARK(Packet* p, const ConnmarkInfo* info, Context* c) noexcept nogil:
-    """Without a connection it does nothing.  The shift applies to the whole new mark in SET, else to what is carried over."""
-    cdef ConnHot* hot
-    cdef uint32_t mark
-    if p.conn == 0:
+    """Without a connection, or a template in the raw table, it does nothing.
+
+    The shift applies to the whole new mark in SET, else to what is carried over.
+    """
+    cdef uint32_t* at = &c.conns.hot[p.conn].mark if p.conn else template_mark(p, c)
+    cdef uint32_t old, mark
+    if at == NULL:
         return -1
-    hot = &c.conns.hot[p.conn]
+    old = at[0]
     if info.mode == CONNMARK_RESTORE:
-        p.mark = (p.mark & ~info.nfmask) ^ shifted(hot.mark & info.ctmask, info)
+        p.mark = (p.mark & ~info.nfmask) ^ shifted(old & info.ctmask, info)
         p.dirty |= DIRTY_MARK
         return -1
     if info.mode == CONNMARK_SET:
-        mark = shifted((hot.mark & ~info.ctmask) ^ info.value, info)
+        mark = shifted((old & ~info.ctmask) ^ info.value, info)
     else:
-        mark = (hot.mark & ~info.ctmask) ^ shifted(p.mark & info.nfmask, info)
-    if mark != hot.mark:
-        hot.mark = mark
-        or8(&hot.flags, CONN_EVENT)
+        mark = (old & ~info.ctmask) ^ shifted(p.mark & info.nfmask, info)
+    if mark == old:
+        return -1
+    at[0] = mark
+    if p.conn:
+        or8(&c.conns.hot[p.conn].flags, CONN_EVENT)
         or16(&c.conns.cold[p.conn].pending, TELL_MARK)
     return -1

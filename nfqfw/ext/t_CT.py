@@ -102,8 +102,8 @@ class Ct:
         helper = helpers.number_of(values["helper"]) if "helper" in values else 0
         if helper:
             helpers.NAMED.add(values["helper"])
-        info = struct.pack("<HHHBBBB", 0 if from_mark else zone, helper, chosen_events(values), sides % 3, from_mark, 0, 0)
-        return Action("ct", info, ("conntrack", "defrag"))
+        info = struct.pack("<IHHHBBBBxx", 0, 0 if from_mark else zone, helper, chosen_events(values), sides % 3, from_mark, 0, 0)
+        return Action("ct", info, ("conntrack", "defrag"), state=bytes(4))     # its mark
 
 
 @target("NOTRACK", only=ONLY)
