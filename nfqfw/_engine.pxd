@@ -1,6 +1,6 @@
 """The engine's Python door, for modules that cimport it.  See _engine.pyx."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from nfqfw._inflight cimport InFlightTable
 from nfqfw._named cimport NamedTable
@@ -12,9 +12,12 @@ from nfqfw._reject cimport IcmpLimit
 
 cdef class LoadedProgram:
     cdef readonly object program            # compile.Program
-    cdef bytes block
+    cdef bytearray block
+    cdef bytes head
     cdef uint8_t* state
     cdef Counter* counters
+    cdef uint32_t room                      # counters of a thread
+    cdef LoadedProgram counting             # whose counters go on here; None = they are this one's own
     cdef ProgramView* views
     cdef list tables                        # NamedHandle by number
     cdef NamedTable** named

@@ -14,7 +14,7 @@ from nfqfw._outbox cimport Outbox
 from nfqfw._packet cimport ACCEPT, DIRTY_PAYLOAD, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID, Packet
 from nfqfw._paths cimport PATHS, PathTable
 from nfqfw._pipeline cimport EngineState, ProgramView, Stats, engine_batch, engine_idle
-from nfqfw._program cimport Counter, ProgramHeader
+from nfqfw._program cimport Counter, ProgramHeader, RuleRow, TestRow
 from nfqfw._reject cimport IcmpLimit
 from nfqfw._registry cimport NamedHandle
 from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
@@ -99,18 +99,29 @@ cdef class LoadedProgram:
     Engines keep pointers into it: it must outlive the batch boundary at which the last of them took up another one.
     """
 
-    def __cinit__(self, program, int threads=1, named=None):
-        """named: the NamedTables that outlive this Program; None = its tables are its own."""
+    def __cinit__(self, program, int threads=1, named=None, LoadedProgram before=None):
+        """named: the NamedTables that outlive this Program; None = its tables are its own.
+
+        before: the Program in force, of as many threads.  If this one is an edit of it, its counters go on here.
+        """
         cdef const ProgramHeader* header
+        cdef const uint8_t* block
         cdef int i
         cdef uint64_t serial = next_serial()
         self.program = program
         self.block = program.block
+        self.head = program.head
         self.threads = threads
-        header = <const ProgramHeader*><const char*>self.block
+        self.room = program.counters_room
+        block = <const uint8_t*><const char*>self.block
+        header = <const ProgramHeader*>(<const uint8_t*><const char*>self.head if self.head else block)
         self.state = <uint8_t*>calloc(max(1, len(program.state_image)), 1)
-        self.counters = <Counter*>calloc(max(1, threads * header.n_counters), sizeof(Counter))
         self.views = <ProgramView*>calloc(threads, sizeof(ProgramView))
+        if before is not None and before.block is self.block and before.threads == threads:
+            self.counting = before if before.counting is None else before.counting
+            self.counters = self.counting.counters
+        else:
+            self.counters = <Counter*>calloc(max(1, threads * <size_t>self.room), sizeof(Counter))
         if self.state == NULL or self.counters == NULL or self.views == NULL:
             raise MemoryError
         self.tables = (named or NamedTables()).take(program.named)
@@ -122,10 +133,13 @@ cdef class LoadedProgram:
         memcpy(self.state, <const char*>(<bytes>program.state_image), len(program.state_image))
         for i in range(threads):
             self.views[i].program = header
+            self.views[i].rules = <const RuleRow*>(block + header.rules)
+            self.views[i].tests = <const TestRow*>(block + header.tests)
+            self.views[i].data = block + header.data
             self.views[i].state = self.state
             self.views[i].named = self.named
             self.views[i].serial = serial
-            self.views[i].counters = self.counters + i * header.n_counters
+            self.views[i].counters = self.counters + i * <size_t>self.room
             self.views[i].stack = <uint32_t*>calloc(2 * header.stack_depth + 2, sizeof(uint32_t))
             if self.views[i].stack == NULL:
                 raise MemoryError
@@ -137,8 +151,14 @@ cdef class LoadedProgram:
                 free(self.views[i].stack)
         free(self.views)
         free(self.named)
-        free(self.counters)
+        if self.counting is None:
+            free(self.counters)
         free(self.state)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its counters are those of the Program before it."""
+        return self.counting is not None
 
     cdef ProgramView* view(self, int thread):
         return &self.views[thread]
@@ -170,8 +190,8 @@ cdef class LoadedProgram:
         for i in range(n):
             packets = size = 0
             for t in range(self.threads):
-                packets += self.counters[t * n + i].packets
-                size += self.counters[t * n + i].bytes
+                packets += self.counters[t * <size_t>self.room + i].packets
+                size += self.counters[t * <size_t>self.room + i].bytes
             out.append((packets, size))
         return out
 

@@ -11,12 +11,12 @@ extension module per match.  Everything here is `noexcept nogil`, and trusts the
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from nfqfw._classify cimport NO_RULE, Cursors, IndexHeader, index_next, index_open, indexable
+from nfqfw._classify cimport Cursors, IndexHeader, index_next, index_open, indexable
 from nfqfw._ops cimport *
 from nfqfw._packet cimport ACCEPT, DROP, QUEUE, Packet
 from nfqfw._paths cimport READS_PACKET, READS_TCP_FLAGS, tape_op
 from nfqfw._program cimport (NO_CHAIN, TARGET_ACCEPT, TARGET_DROP, TARGET_EXT, TARGET_GOTO, TARGET_JUMP, TARGET_NONE,
-                             TARGET_QUEUE, TARGET_RETURN, ChainRow, Context, RuleRow, TestRow, chain_rows, rule_rows, test_rows)
+                             TARGET_QUEUE, TARGET_RETURN, ChainRow, Context, RuleRow, Run, TestRow, chain_rows, chain_runs)
 from nfqfw._record cimport trace
 from nfqfw._trace cimport (NO_TEST, TRACE_GOTO, TRACE_JUMP, TRACE_MATCH, TRACE_MISS, TRACE_POLICY, TRACE_RETURN, TRACE_STEP,
                            TRACE_VERDICT)
@@ -25,13 +25,15 @@ from nfqfw.ext._dispatch cimport act, holds
 
 cdef struct Walk:               # where in the ruleset a packet is
     const ChainRow* chains
-    const RuleRow* rules
     uint32_t base               # the built-in chain that was entered
     uint32_t chain
     uint32_t at                 # rule row
-    uint32_t end                # behind the chain's last rule
+    uint32_t end                # behind the last rule of the chain, or of the run of an edited one
     uint32_t depth              # entries on the jump stack
-    const IndexHeader* index    # of the chain at hand, NULL = walk it rule by rule
+    const Run* run              # the next one of an edited chain
+    const Run* last             # behind the last one
+    const IndexHeader* opened   # index of the chain at hand whose cursors stand open, NULL = it has none
+    const IndexHeader* index    # the same where it knows the rules at hand, NULL = walk them one by one
     Cursors cursors
 
 
@@ -42,27 +44,46 @@ cdef inline void count(Context* c, uint32_t counter, const Packet* p) noexcept n
         tape_op(c.tape, counter)
 
 
+cdef inline void next_run(Walk* w) noexcept nogil:
+    """Take up the next run of an edited chain.  Those that the index knows come in its order, so its cursors stay good."""
+    w.at = w.run.first
+    w.end = w.at + w.run.n
+    w.index = w.opened if w.run.indexed else NULL
+    w.run += 1
+
+
+cdef inline void run_of(Walk* w, uint32_t rule) noexcept nogil:
+    """Take up the run that a rule of the edited chain at hand is in."""
+    while w.run != w.last and rule - w.run[-1].first >= w.run[-1].n:
+        next_run(w)
+
+
 cdef inline void go_to(Context* c, const Packet* p, Walk* w, uint32_t chain) noexcept nogil:
     w.chain = chain
     w.at = w.chains[chain].first_rule
     w.end = w.at + w.chains[chain].n_rules
-    w.index = NULL
+    w.opened = w.index = NULL
     if w.chains[chain].index and not p.trace and indexable(p):      # a traced packet tells of every rule
-        w.index = <const IndexHeader*>(c.data + w.chains[chain].index)
+        w.opened = w.index = <const IndexHeader*>(c.data + w.chains[chain].index)
         index_open(w.index, p, c.iif, c.oif, &w.cursors)
         if c.tape != NULL and w.index.flags:
             c.tape.reads |= READS_TCP_FLAGS
+    w.run = w.last = NULL
+    if w.chains[chain].n_runs:
+        w.run = chain_runs(c.program, &w.chains[chain])
+        w.last = w.run + w.chains[chain].n_runs
+        next_run(w)
 
 
 cdef inline void candidate(Walk* w) noexcept nogil:
     """Go on to the next rule that can match."""
     cdef uint32_t rule = index_next(&w.cursors, w.at)
-    w.at = w.end if rule == NO_RULE else rule
+    w.at = rule if rule < w.end else w.end
 
 
 cdef inline bint matches(Context* c, Packet* p, const Walk* w, const RuleRow* rule) noexcept nogil:
     """True when every test of the rule holds; then it has counted.  False with c.hotdrop set: the packet is lost."""
-    cdef const TestRow* tests = test_rows(c.program) + rule.first_test
+    cdef const TestRow* tests = c.tests + rule.first_test
     cdef uint32_t i
     for i in range(rule.n_tests):
         if c.tape != NULL:
@@ -97,6 +118,8 @@ cdef inline bint leave(Context* c, Packet* p, Walk* w) noexcept nogil:
         return False
     w.depth -= 1
     go_to(c, p, w, c.stack[2 * w.depth])
+    if w.last != NULL:
+        run_of(w, c.stack[2 * w.depth + 1] - 1)
     w.at = c.stack[2 * w.depth + 1]
     if p.trace:
         trace(c, p, TRACE_RETURN, w.chain, NO_CHAIN, NO_TEST, 0)
@@ -137,7 +160,6 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
     cdef uint32_t outcome
     cdef Walk w
     w.chains = chain_rows(c.program)
-    w.rules = rule_rows(c.program)
     w.base = chain
     w.depth = 0
     go_to(c, p, &w, chain)
@@ -147,10 +169,13 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
         if w.index != NULL:
             candidate(&w)
         if w.at >= w.end:
+            if w.run != w.last:
+                next_run(&w)
+                continue
             if leave(c, p, &w):
                 continue
             return policy(c, p, &w)
-        rule = &w.rules[w.at]
+        rule = &c.rules[w.at]
         if not matches(c, p, &w, rule):
             if c.hotdrop:
                 return OUTCOME_HOTDROP
@@ -170,5 +195,5 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
             if outcome != CONTINUE:
                 return outcome
             w.at += 1
-            if w.index != NULL:             # the target may have changed what the lists were chosen by
-                index_open(w.index, p, c.iif, c.oif, &w.cursors)
+            if w.opened != NULL:            # the target may have changed what the lists were chosen by
+                index_open(w.opened, p, c.iif, c.oif, &w.cursors)

@@ -28,7 +28,7 @@ NONE = 0xFFFFFFFF
 STANDARD = {"ACCEPT": 1, "DROP": 2, "RETURN": 3, "QUEUE": 4}
 OPCODES = {name: number for number, name in enumerate(ops.TESTS)}
 ACTION_CODES = {name: number for number, name in enumerate(ops.ACTIONS)}
-FEATURES = {"conntrack": 1, "defrag": 2, "nat": 4, "rewrites": 8, "payload": 16, "reroutes": 32, "acct": 64}     # enum Feature
+FEATURES = {"conntrack": 1, "defrag": 2, "nat": 4, "rewrites": 8, "payload": 16, "reroutes": 32, "acct": 64}     # enum Feature, bit by bit
 
 cdef enum:
     JUMP = 5
@@ -193,7 +193,10 @@ cdef inline uint64_t hash_of(const uint8_t* info, uint32_t size) noexcept nogil:
 # ---- the layout ----------------------------------------------------------------------------------------------------------
 
 cdef class Layout:
-    """Rows, tests, data and rule state of one Program under construction; one use each."""
+    """Rows, tests, data and rule state of one Program under construction; one use each.
+
+    rules, tests, data, state: how much a Program has already that these are to be put behind; policies: its other counters.
+    """
 
     cdef Buffer data            # offset 0 stays unused: it can mean "none"
     cdef Buffer tests
@@ -205,11 +208,15 @@ cdef class Layout:
     cdef readonly object state  # bytearray
     cdef readonly list states   # (rule row, offset, bytes) of every state
     cdef readonly list errors
-    cdef uint32_t features      # of the chain at hand
+    cdef uint32_t needs[7]      # rules of the chain at hand that need each of FEATURES
+    cdef uint32_t data_before
+    cdef uint32_t state_before
+    cdef uint32_t policies
     cdef readonly uint32_t n_rules
     cdef readonly uint32_t n_tests
 
-    def __cinit__(self):
+    def __cinit__(self, uint32_t rules=0, uint32_t tests=0, uint32_t data=0, uint32_t state=0, uint32_t policies=0):
+        self.n_rules, self.n_tests, self.data_before, self.state_before, self.policies = rules, tests, data, state, policies
         self.table_room = 4096
         self.table = <Interned*>calloc(self.table_room, sizeof(Interned))
         if self.table == NULL:
@@ -236,26 +243,24 @@ cdef class Layout:
         """Offset of a block of its own in data, 8-byte aligned."""
         return self.put(<const uint8_t*><const char*>block, len(block))
 
-    def add_rules(self, list rules, str table, dict numbers, Boxes boxes, number_named) -> frozenset:
-        """The rules of one chain; returns the names of the features that they need.
+    def add_rules(self, list rules, str table, dict numbers, Boxes boxes, number_named) -> dict:
+        """The rules of one chain; returns how many of them need each feature.
 
         numbers: chain number of every chain of the table.  boxes: None = the chain gets no index.  number_named(Named, rule
         row): place of a named table.
         """
         cdef Rule rule
-        cdef uint32_t position = 0
-        self.features = 0
+        memset(self.needs, 0, sizeof(self.needs))
         for rule in rules:
-            position += 1
-            self.add_rule(rule, table, numbers, boxes, number_named, position)
-        return frozenset([name for name, bit in FEATURES.items() if self.features & <uint32_t>bit])
+            self.add_rule(rule, table, numbers, boxes, number_named)
+        return {name: self.needs[i] for i, name in enumerate(FEATURES) if self.needs[i]}
 
-    cdef int add_rule(self, Rule rule, str table, dict numbers, Boxes boxes, number_named, uint32_t position) except -1:
+    cdef int add_rule(self, Rule rule, str table, dict numbers, Boxes boxes, number_named) except -1:
         cdef RuleRow* row
         cdef Lowered part
         cdef uint32_t first = self.n_tests, number = 0, argument = 0
         cdef uint16_t code = 0
-        cdef uint32_t reads = 0
+        cdef uint32_t reads = 0, features = 0, i = 0
         cdef bytes infos
         cdef list fields = NO_FIELDS if boxes is None or not rule.matches else []
         cdef object target = rule.target
@@ -266,7 +271,7 @@ cdef class Layout:
             if part.reasons:
                 self.refuse(part.reasons, rule)
                 continue
-            self.features |= part.features
+            features |= part.features
             if boxes is not None:
                 fields.append(part.fields)
             self.put_tests(part, number, rule, table, number_named)
@@ -286,15 +291,19 @@ cdef class Layout:
                 if part.state:
                     infos = struct.pack("<I", self.keep(part.state)) + infos[4:]
                 code, argument = part.code, self.intern(<const uint8_t*><const char*>infos, len(infos))
-                self.features |= part.features
+                features |= part.features
                 reads = part.reads
+        while features:
+            self.needs[i] += features & 1
+            features >>= 1
+            i += 1
         if boxes is not None and not self.errors:
             boxes.add(rule, fields)
         reserve(&self.rows, sizeof(RuleRow))
         row = <RuleRow*>(self.rows.at + self.rows.used)
         self.rows.used += sizeof(RuleRow)
         row.first_test, row.n_tests, row.target, row.target_arg = first, self.n_tests - first, code, argument
-        row.counter, row.flags, row.position = self.n_rules, reads, position
+        row.counter, row.flags = self.n_rules + self.policies, reads
         self.n_rules += 1
         return 0
 
@@ -367,7 +376,7 @@ cdef class Layout:
 
     cdef uint32_t keep(self, bytes image) except? 0xffffffff:
         """Offset of the state of a test or an action in the rule-state memory, 8-byte aligned."""
-        offset = len(self.state)
+        offset = self.state_before + len(self.state)
         self.states.append((self.n_rules, offset, len(image)))
         self.state += image + b"\0" * (-len(image) % 8)
         return offset
@@ -376,14 +385,14 @@ cdef class Layout:
 
     cdef uint32_t put(self, const uint8_t* block, size_t size) except? 0xffffffff:
         """Offset of a copy in data, 8-byte aligned and filled up with zeros."""
-        cdef size_t padded = (size + 7) & ~<size_t>7, offset = self.data.used
-        if offset + padded > NONE:
+        cdef size_t padded = (size + 7) & ~<size_t>7, at = self.data.used
+        if self.data_before + at + padded > NONE:
             raise MemoryError("a ruleset of more than 4 GiB")
         reserve(&self.data, padded)
-        memcpy(self.data.at + offset, block, size)
-        memset(self.data.at + offset + size, 0, padded - size)
+        memcpy(self.data.at + at, block, size)
+        memset(self.data.at + at + size, 0, padded - size)
         self.data.used += padded
-        return offset
+        return self.data_before + at
 
     cdef uint32_t intern(self, const uint8_t* info, uint32_t size) except? 0xffffffff:
         """Offset of these bytes in data; equal infos share one place."""
@@ -400,7 +409,7 @@ cdef class Layout:
             slot = &self.table[i]
             if slot.size == 0:
                 break
-            if slot.hash == h and slot.size == size and memcmp(self.data.at + slot.offset, info, size) == 0:
+            if slot.hash == h and slot.size == size and memcmp(self.data.at + slot.offset - self.data_before, info, size) == 0:
                 return slot.offset
             i = (i + 1) & (self.table_room - 1)
         slot.hash, slot.size = h, size

@@ -9,13 +9,16 @@ from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox, Sender
 from nfqfw._packet cimport Packet
 from nfqfw._paths cimport PathKey, PathTable, Tape
-from nfqfw._program cimport Context, Counter, ProgramHeader
+from nfqfw._program cimport Context, Counter, ProgramHeader, RuleRow, TestRow
 from nfqfw._reject cimport IcmpLimit
 from nfqfw._ring cimport Ring
 
 
 cdef struct ProgramView:        # a Program as one queue thread runs it; owned by LoadedProgram
     const ProgramHeader* program
+    const RuleRow* rules
+    const TestRow* tests
+    const uint8_t* data
     uint8_t* state              # rule state, shared by the threads
     Counter* counters           # this thread's own
     uint32_t* stack

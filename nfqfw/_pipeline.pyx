@@ -663,7 +663,9 @@ cdef inline void take_up(EngineState* e, uint64_t now_ns) noexcept nogil:
     if view != NULL:
         e.view = view
         e.c.program = view.program
-        e.c.data = <const uint8_t*>view.program + view.program.data
+        e.c.rules = view.rules
+        e.c.tests = view.tests
+        e.c.data = view.data
         e.c.state = view.state
         e.c.counters = view.counters
         e.c.stack = view.stack

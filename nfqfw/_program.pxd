@@ -6,6 +6,9 @@ be mapped by another process.  Both families and all tables are in one Program: 
     header | chains | rules | tests | data                        read-only
     counters (per thread, per rule: packets, bytes), rule state   beside it, writable, one memory per generation
 
+An edit of a few rules of a large ruleset (delta.py) makes a Program that shares rules, tests and data with the one before: new
+rows go into room that was left behind those in use, and a header, chain rows and runs of its own say which rows belong to it.
+
 A rule is a run of tests in the kernel's order (addresses, interfaces, protocol, fragment, then matches from left to
 right) and a target.  A test is an opcode and its info struct in `data`.  The index will pick candidates by the field sets
 that compile.py also knows; whatever it picks, the tests here decide.
@@ -56,7 +59,13 @@ cdef enum RuleTarget:           # Rule.target below TARGET_EXT; from there on it
     TARGET_EXT = 16             # target_arg = offset of the info struct in data
 
 
-cdef struct ChainRow:           # 32 bytes; compile.py packs it as "<8I"
+cdef struct Run:                # 12 bytes: rule rows of an edited chain that follow one another
+    uint32_t first
+    uint32_t n
+    uint32_t indexed            # 1 = the chain's index knows them
+
+
+cdef struct ChainRow:           # 40 bytes; compile.py packs it as "<10I"
     uint32_t first_rule
     uint32_t n_rules
     uint32_t policy             # built-in: Verdict; user chain: 0
@@ -65,16 +74,17 @@ cdef struct ChainRow:           # 32 bytes; compile.py packs it as "<8I"
     uint32_t family             # Family
     uint32_t hook               # Hook, or NO_CHAIN for a user chain
     uint32_t index              # offset of the chain's index in data, 0 = walk it rule by rule
+    uint32_t runs               # an edited chain: offset from the header of its Runs, in order; they count instead of
+    uint32_t n_runs             # first_rule and n_rules.  0 = never edited
 
 
-cdef struct RuleRow:            # 24 bytes; compile.py packs it as "<IHHIIII"
+cdef struct RuleRow:            # 20 bytes; compile.py packs it as "<IHHIII"
     uint32_t first_test
     uint16_t n_tests
     uint16_t target             # RuleTarget
     uint32_t target_arg
     uint32_t counter
     uint32_t flags              # Reads of its target (_paths.pxd)
-    uint32_t position           # 1-based number in its chain
 
 
 cdef struct TestRow:            # 16 bytes; compile.py packs it as "<HHIII"
@@ -90,7 +100,7 @@ cdef struct ProgramHeader:      # compile.py packs it as "<IIQ14I50I2I"; 280 byt
     uint32_t version
     uint64_t generation         # grows by one with every load of a daemon
     uint32_t size               # bytes of the whole block
-    uint32_t chains             # offsets from the start of the block
+    uint32_t chains             # offset from here; the other sections: from the start of the block, which an edit shares
     uint32_t n_chains
     uint32_t rules
     uint32_t n_rules
@@ -114,7 +124,9 @@ cdef struct Counter:            # 16 bytes
 
 cdef struct Context:            # what a test or an action may see and touch besides the packet; one per queue thread
     const ProgramHeader* program
-    const uint8_t* data         # the Program's data section
+    const RuleRow* rules        # the Program's sections
+    const TestRow* tests
+    const uint8_t* data
     uint8_t* state              # rule state of this Program
     Counter* counters           # this thread's counters of this Program
     ConnTable* conns
@@ -146,12 +158,8 @@ cdef inline const ChainRow* chain_rows(const ProgramHeader* p) noexcept nogil:
     return <const ChainRow*>(<const uint8_t*>p + p.chains)
 
 
-cdef inline const RuleRow* rule_rows(const ProgramHeader* p) noexcept nogil:
-    return <const RuleRow*>(<const uint8_t*>p + p.rules)
-
-
-cdef inline const TestRow* test_rows(const ProgramHeader* p) noexcept nogil:
-    return <const TestRow*>(<const uint8_t*>p + p.tests)
+cdef inline const Run* chain_runs(const ProgramHeader* p, const ChainRow* chain) noexcept nogil:
+    return <const Run*>(<const uint8_t*>p + chain.runs)
 
 
 cdef inline uint32_t random32(Context* c) noexcept nogil:

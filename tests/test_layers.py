@@ -17,6 +17,7 @@ LAYERS = (
     ("indexing",),
     ("_layout",),
     ("compile",),
+    ("delta",),
     ("_arena",),
     ("_conntrack", "conntrack"),
     ("_nat", "_defrag"),

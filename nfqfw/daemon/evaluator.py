@@ -54,8 +54,8 @@ class LiveEvaluator:
 
     # ---- what LiveStore needs -------------------------------------------------------------------------------------------
 
-    def load(self, program, kept: frozenset[tuple[int, str]] = frozenset()) -> Sequence[Count]:
-        """Judge by `program`; final counts of the one before.  NfqfwError or OSError: the old one stays in force.
+    def load(self, program, kept: frozenset[tuple[int, str]] = frozenset()) -> Sequence[Count] | None:
+        """Judge by `program`; final counts of the one before, None if they go on.  NfqfwError or OSError: the old one stays in force.
 
         The rules of the `kept` tables (family, name) go on with the state they have (limit, quota); others start afresh.
         """
@@ -65,7 +65,7 @@ class LiveEvaluator:
             return []
         from nfqfw._engine import LoadedProgram
 
-        loaded = LoadedProgram(program, self.options.queues, self.named)
+        loaded = LoadedProgram(program, self.options.queues, self.named, self.loaded)
         if self.worker is None:
             self.start(program, loaded, hooks)
         else:
@@ -78,6 +78,8 @@ class LiveEvaluator:
         self.tell_labels()
         self.tell_helpers()
         old, self.loaded, self.program = self.loaded, loaded, program
+        if loaded.goes_on:
+            return None
         return old.counters_list() if old is not None else []
 
     def counters(self) -> Sequence[Count]:
@@ -218,6 +220,8 @@ class LiveEvaluator:
 
 def state_copies(old, new, kept: frozenset[tuple[int, str]]) -> list[tuple[int, int, int]]:
     """(offset in new, offset in old, bytes) of the states of rules of the kept tables, which are the same objects in both."""
+    if new.block is old.block:                          # an edit: every state is where it was
+        return [(offset, offset, size) for family, table, offset, size in old.state_spans if (family, table) in kept]
     there: dict[tuple[int, int], int] = {}              # (id of the rule, how many states of it came before) -> offset
     for row, ordinal, offset, _ in numbered(old):
         there[id(old.rules[row]), ordinal] = offset

@@ -1,7 +1,7 @@
 """What every rule and policy has counted: the counts it began with, and those of the Program in force.
 
-Overview.  A queue thread counts from zero in each Program.  When a Program is replaced its final counts are folded in here;
-a read adds the live ones.  What goes on counting is told by identity (rules/model.py): a Rule, or the PolicyCount of a
+Overview.  A queue thread counts from zero in each Program that was compiled whole.  When one is replaced its final counts are
+folded in here; a read adds the live ones.  An edited Program (delta.py) goes on with the counters of the one before it.  What goes on counting is told by identity (rules/model.py): a Rule, or the PolicyCount of a
 built-in chain, that is the same object in the new ruleset keeps its counts, a new object starts at what it carries.
 """
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 Count = tuple[int, int]         # packets, bytes
-
-NO_COUNTER = 0xFFFFFFFF
 
 
 class Ledger:
@@ -29,11 +27,20 @@ class Ledger:
         `parked` are owners that the Program does not count (a ruleset that is empty for the engine) but that go on existing.
         """
         total = self.total(final)
-        owners = counter_owners(program)
+        owners = program.owners()
         base = [self.carried(owner, total) for owner in owners]
         self.parked = {id(owner): (owner, self.carried(owner, total)) for owner in parked}
         self.numbers = {id(owner): number for number, owner in enumerate(owners)}
         self.owners, self.base = owners, base
+
+    def edit(self, removed: Iterable, added: Iterable) -> None:
+        """Go over to an edit of the Program, whose counters go on: these no longer count, these have the next counters."""
+        for owner in removed:
+            del self.numbers[id(owner)]
+        for owner in added:
+            self.numbers[id(owner)] = len(self.owners)
+            self.owners.append(owner)
+            self.base.append((owner.packets, owner.bytes))
 
     def carried(self, owner, total: list[Count]) -> Count:
         """Counts an owner brings into a new Program."""
@@ -58,11 +65,6 @@ class Ledger:
     def by_owner(self, live: Sequence[Count]) -> dict[int, Count]:
         """Counts of every owner by its id()."""
         counts = {key: count for key, (_, count) in self.parked.items()}
-        counts.update((id(owner), count) for owner, count in zip(self.owners, self.total(live), strict=True))
+        total = self.total(live)
+        counts.update((key, total[number]) for key, number in self.numbers.items())
         return counts
-
-
-def counter_owners(program) -> list:
-    """The objects that a Program's counters belong to, by counter number: rules first, then policies."""
-    policies = {chain.policy_counter: chain.chain.count for chain in program.chains if chain.policy_counter != NO_COUNTER}
-    return [*program.rules, *(policies[number] for number in sorted(policies))]

@@ -3,17 +3,24 @@
 A commit is: whole-table checks were made by the command; compile both families to one Program (which refuses what this build
 cannot evaluate); hand it to the evaluator, which returns when every queue thread judges by it; fold the old counts.  Any
 failure before the hand-over leaves everything as it was.
+
+A small change of a large ruleset is made as an edit of the Program in force (delta.py).  Edits cost the packets a little, so
+`settle` compiles all of it again in the background once no more have come for a while.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from nfqfw.compile import Program
 from nfqfw.daemon.ledger import Count, Ledger
+from nfqfw.delta import edit_program
 from nfqfw.errors import OTHER_PROBLEM, RESOURCE_PROBLEM, NfqfwError, RuleError, RuleErrors
+from nfqfw.limits import EDIT_SETTLE_SECONDS
 from nfqfw.rules.model import Chain, PolicyCount, Ruleset, Table
 
 FAMILIES = (2, 10)
@@ -22,10 +29,10 @@ FAMILIES = (2, 10)
 class Evaluator(Protocol):
     """What judges packets by a Program.  Live: `nfqfw.daemon.evaluator`; tests have a counting one."""
 
-    def load(self, program, kept: frozenset[tuple[int, str]]) -> Sequence[Count]:
+    def load(self, program, kept: frozenset[tuple[int, str]]) -> Sequence[Count] | None:
         """Judge by `program` from now on, in every thread; returns the final counts of the one before ([] for the first).
 
-        Rules of the `kept` tables (family, name) keep their state.
+        None: `program` is an edit of the one before, and its counters go on.  Rules of the `kept` tables (family, name) keep their state.
         """
 
     def counters(self) -> Sequence[Count]:
@@ -42,6 +49,8 @@ class LiveStore:
         self.rulesets = {family: Ruleset(family) for family in FAMILIES}
         self.ledger = Ledger()
         self.generation = 0
+        self.program: Program | None = None             # in force; None also where that is not certain
+        self.edited_at = 0.0                            # CLOCK_MONOTONIC s of the last edit
 
     @contextmanager
     def transaction(self, write: bool) -> Iterator[None]:
@@ -68,16 +77,47 @@ class LiveStore:
         """The same, for rules that were not given by a command; RuleErrors keep their places."""
         before = self.rulesets
         wanted = {**before, **changed}
-        program = self.compile([ruleset for ruleset in wanted.values() if not ruleset.is_empty()], self.generation + 1)
-        final = self.evaluator.load(program, unchanged(before, wanted))
+        compiled = [ruleset for ruleset in wanted.values() if not ruleset.is_empty()]
+        edit = edit_program(self.program, compiled, self.generation + 1) if self.program is not None and not counted else None
+        program = edit.program if edit is not None else self.compile(compiled, self.generation + 1)
+        final = self.hand_over(program, unchanged(before, wanted))
         old = {}
         if counted:
             counts = self.ledger.by_owner(final)
             old = {family: with_counts(before[family], counts) for family in changed}
-        self.generation += 1
         self.rulesets = wanted
-        self.ledger.turn(program, final, owners(ruleset for ruleset in wanted.values() if ruleset.is_empty()))
+        if edit is not None:
+            self.edited_at = time.monotonic()
+        if final is None:
+            self.ledger.edit(edit.removed, edit.added)
+        else:
+            self.ledger.turn(program, final, owners(ruleset for ruleset in wanted.values() if ruleset.is_empty()))
         return old
+
+    def hand_over(self, program, kept: frozenset[tuple[int, str]]) -> Sequence[Count] | None:
+        """Have the evaluator judge by it.  After a failure the next Program is compiled whole: memory of edits is shared."""
+        self.program = None
+        final = self.evaluator.load(program, kept)
+        self.generation += 1
+        self.program = program
+        return final
+
+    def settle(self) -> bool:
+        """Compile an edited Program whole, and put that in force; for a thread that has nothing else to do.
+
+        Nothing waits for the compiler: a change that comes meanwhile makes its work void.  False: nothing to do, or not yet.
+        """
+        with self.lock:
+            edited, rulesets, generation = self.program, self.rulesets, self.generation + 1
+        if edited is None or not edited.runs or time.monotonic() - self.edited_at < EDIT_SETTLE_SECONDS:
+            return False
+        program = self.compile([ruleset for ruleset in rulesets.values() if not ruleset.is_empty()], generation)
+        with self.lock:
+            if self.program is not edited:
+                return False
+            final = self.hand_over(program, unchanged(rulesets, rulesets))
+            self.ledger.turn(program, final, owners(ruleset for ruleset in rulesets.values() if ruleset.is_empty()))
+        return True
 
     def counts(self) -> dict[int, Count]:
         """(packets, bytes) of every Rule and PolicyCount in force, by its id()."""

@@ -117,6 +117,7 @@ class Daemon:
         """The evaluator's regular work.  Whatever goes wrong there, the daemon stays: its end would let everything pass."""
         try:
             failure = self.evaluator.check()
+            self.control.store.settle()
         except Exception:
             self.log(traceback.format_exc())
             return

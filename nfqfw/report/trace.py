@@ -90,7 +90,7 @@ class Places:
 
     def position(self, row: int) -> int:
         """1-based number of the rule in its chain: the number that -L --line-numbers shows."""
-        return RULE_ROW.unpack_from(self.program.block, self.rules + row * RULE_ROW.size)[-1]
+        return self.program.position(row)
 
     def origin(self, row: int) -> str:
         span = self.program.rules[row].span

@@ -27,6 +27,8 @@ cdef class Rule:
     cdef uint64_t byte_count
     cdef public str file                # where it was written; "" = on a command line
     cdef public int line
+    cdef public bint plain              # rules.validate found nothing to look at in it
     cdef public Rule continues          # only set by -E: the rule whose counting this one continues
 
     cpdef bint is_unconditional(self)
+    cpdef bint same_as(self, Rule other)

@@ -46,8 +46,8 @@ cdef class Rule:
     def protocol_inverted(self) -> bool:
         return bool(self.inverted & INV_PROTO)
 
-    def same_as(self, Rule other not None) -> bool:
-        """Equal as -D and -C compare: everything but counters and place."""
+    cpdef bint same_as(self, Rule other):
+        """Equal as -D and -C compare: everything but counters and place.  What differs most comes first."""
         return (self.protocol == other.protocol and self.inverted == other.inverted and self.source == other.source
                 and self.destination == other.destination and self.fragment == other.fragment
                 and self.in_interface == other.in_interface and self.out_interface == other.out_interface
@@ -71,3 +71,29 @@ cdef class Rule:
 
     def __repr__(self) -> str:
         return f"<rule {self.file}:{self.line} {self.target!r}>"
+
+
+# ---- lists of rules, as long as chains are ---------------------------------------------------------------------------------
+
+def find_same(list rules, Rule wanted not None) -> int:
+    """Position of the first equal rule, -1 if there is none."""
+    cdef Py_ssize_t i
+    for i in range(len(rules)):
+        if wanted.same_as(rules[i]):
+            return i
+    return -1
+
+
+def not_plain(list rules) -> list:
+    """The rules that rules.validate has to look at."""
+    return [rule for rule in rules if not (<Rule?>rule).plain]
+
+
+def common_ends(list a, list b) -> tuple:
+    """How many rules both lists begin with, and with how many others they end: the same objects."""
+    cdef Py_ssize_t most = min(len(a), len(b)), first = 0, last = 0
+    while first < most and a[first] is b[first]:
+        first += 1
+    while last < most - first and a[len(a) - 1 - last] is b[len(b) - 1 - last]:
+        last += 1
+    return first, last

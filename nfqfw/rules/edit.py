@@ -6,6 +6,7 @@ Errors are those of libiptc: RuleError with the errno that the tool would report
 from __future__ import annotations
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError
+from nfqfw.rules._rule import find_same
 from nfqfw.rules.model import BUILTIN_CHAINS, Chain, Jump, PolicyCount, Rule, Standard, Table
 
 
@@ -89,10 +90,7 @@ class Editor:
     def find(self, name: str, rule: Rule) -> int:
         """Position from 0 of the first equal rule, -1 if there is none."""
         chain = self.chains.get(name)           # libiptc does not say that the chain itself is missing
-        for i, other in enumerate(chain.rules if chain is not None else ()):
-            if other.same_as(rule):
-                return i
-        return -1
+        return find_same(chain.rules, rule) if chain is not None else -1
 
     def delete(self, name: str, rule: Rule) -> None:
         at = self.find(name, rule)

@@ -12,6 +12,7 @@ from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
 from nfqfw.ext.api import HOOK_NAMES, MATCH, KernelRefusal, Use
 from nfqfw.limits import RULES_MAX
 from nfqfw.rules.model import BUILTIN_CHAINS, INV_PROTO, Chain, Jump, Rule, Ruleset, Standard, Table
+from nfqfw.rules._rule import not_plain
 from nfqfw.rules.restore import ERRNO_TEXT, too_many_rules
 from nfqfw.rules.saving import rule_text
 
@@ -29,24 +30,29 @@ def summarise(chain: Chain, table: str, family: int) -> Summary:
         return chain.summary
     jumps, errors, hooked = [], [], []
     reached = True
-    for rule in chain.rules:
+    for rule in not_plain(chain.rules):
         target = rule.target
         kind = type(target)
+        plain = False
         if kind is Jump:
             if reached:
                 jumps.append((target.chain, rule))
-        elif kind is Standard and reached and not rule.matches and rule.is_unconditional():
+        elif kind is Standard and not rule.matches and rule.is_unconditional():
             reached = False
+        else:
+            plain = True
         for use in (*rule.matches, target) if kind is Use else rule.matches:
             ext = use.ext
             if not ext.restricted or (ext.protocol_only and rule.protocol in ext.only.protocols and not rule.inverted & INV_PROTO):
                 continue
+            plain = False
             found = static_error(use, rule, table, family)
             if found is not None:
                 errors.append(found)
             elif ext.hooked:
                 hooked.append((rule, reached))
                 break
+        rule.plain = plain
     chain.summary = Summary(jumps, errors, hooked)
     return chain.summary
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nfqfw.daemon.ledger import NO_COUNTER, Ledger
+from nfqfw.daemon.ledger import Ledger
 
 
 def owner(packets=0, size=0):
@@ -16,9 +16,7 @@ def owner(packets=0, size=0):
 
 def program(rules, policies=()):
     """As compile.py numbers them: rules by row, then the policies of built-in chains."""
-    chains = [SimpleNamespace(policy_counter=len(rules) + n, chain=SimpleNamespace(count=count)) for n, count in enumerate(policies)]
-    user_chain = SimpleNamespace(policy_counter=NO_COUNTER, chain=SimpleNamespace(count=owner(99, 99)))
-    return SimpleNamespace(rules=tuple(rules), chains=(user_chain, *chains))
+    return SimpleNamespace(owners=lambda: [*rules, *policies])
 
 
 def test_starts_at_what_the_rules_carry():

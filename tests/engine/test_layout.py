@@ -66,7 +66,7 @@ def test_rows_are_what_lower_rule_says(family, seed):
     for row, rule in enumerate(program.rules):
         tests, target, asked = lower_rule(rule)
         features |= asked
-        first, n_tests, code, argument, counter, flags, _ = decoded.rule(row)
+        first, n_tests, code, argument, counter, flags = decoded.rule(row)
         assert (first, n_tests, counter) == (at, len(tests), row)
         at += n_tests
         assert flags == (target.reads if isinstance(target, Action) else 0)
@@ -105,7 +105,7 @@ def test_positions_and_chains(family):
     for number, info in enumerate(program.chains):
         first, n_rules, *_ = CHAIN_ROW.unpack_from(decoded.block, decoded.chains + CHAIN_ROW.size * number)
         assert list(program.rules[first:first + n_rules]) == info.chain.rules
-        assert [decoded.rule(first + i)[6] for i in range(n_rules)] == list(range(1, n_rules + 1))
+        assert [program.position(first + i) for i in range(n_rules)] == list(range(1, n_rules + 1))
         assert set(program.rule_chain[first:first + n_rules]) <= {number}
 
 
