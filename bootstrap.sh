@@ -23,6 +23,7 @@ TEST_PACKAGES='
 iptables-legacy                                     iptables
 nft                                                 nftables
 conntrack                                           conntrack
+nfct                                                nfct
 ipset                                               ipset
 iperf3                                              iperf3
 tcpdump                                             tcpdump

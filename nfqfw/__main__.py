@@ -8,7 +8,7 @@ import sys
 
 APPLETS = frozenset(
     f"{family}{form}{part}" for family in ("iptables", "ip6tables") for form in ("", "-legacy") for part in ("", "-save", "-restore")
-) | {"xtables-legacy-multi", "conntrack"}
+) | {"xtables-legacy-multi", "conntrack", "nfct"}
 
 
 def main(argv: list[str] | None = None) -> int:

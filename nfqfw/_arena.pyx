@@ -15,9 +15,9 @@ import time
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnCold, ConnHot, ConnLabels, ConnTable, ConnWindow, Expect
+from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnCold, ConnHot, ConnLabels, ConnTable, ConnWindow, Expect, TimeoutPolicy
 
-from nfqfw.limits import EXPECT_SLOTS
+from nfqfw.limits import EXPECT_SLOTS, TIMEOUT_POLICIES
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
@@ -33,7 +33,8 @@ cdef enum:
 
 PAGE = HUGE                         # sections start on huge page borders
 ELEMENTS = (sizeof(ConnHot), sizeof(ConnWindow), sizeof(ConnCold), sizeof(ConnAddr6), sizeof(ConnAcct), sizeof(ConnLabels),
-            sizeof(Expect))
+            sizeof(Expect), sizeof(TimeoutPolicy))
+FIXED = {SECTION_EXPECT: EXPECT_SLOTS, SECTION_POLICY: TIMEOUT_POLICIES}        # sections whose length the flows do not decide
 
 
 class ArenaError(Exception):
@@ -59,7 +60,7 @@ cdef class Arena:
     def create(slots):
         """A new, empty Arena with room for `slots` - 1 flows."""
         offsets, at = [], PAGE
-        counts = [slots] * (SECTIONS - 1) + [EXPECT_SLOTS]
+        counts = [FIXED.get(section, slots) for section in range(SECTIONS)]
         for element, count in zip(ELEMENTS, counts, strict=True):
             offsets.append(at)
             at += -(-element * count // PAGE) * PAGE
@@ -70,7 +71,7 @@ cdef class Arena:
         cdef ArenaHeader* h = arena.header
         h.version = ARENA_VERSION
         h.slots = slots
-        h.high = h.expect_high = 1
+        h.high = h.expect_high = h.policy_high = 1
         h.key[0] = secrets.randbits(64)
         h.key[1] = secrets.randbits(64)
         h.size = at
@@ -120,12 +121,13 @@ cdef class Arena:
         cdef ArenaHeader* h = self.header
         if h.magic != ARENA_MAGIC or h.version != ARENA_VERSION or h.size != self.size:
             raise ArenaError("not an Arena of this version")
-        if not 1 <= h.high <= h.slots or not 1 <= h.expect_high <= h.count[SECTION_EXPECT]:
+        if (not 1 <= h.high <= h.slots or not 1 <= h.expect_high <= h.count[SECTION_EXPECT]
+                or not 1 <= h.policy_high <= h.count[SECTION_POLICY]):
             raise ArenaError("the Arena's marks do not hold together")
         for i in range(SECTIONS):
             if h.element[i] != ELEMENTS[i] or h.offset[i] + h.element[i] * <uint64_t>h.count[i] > self.size:
                 raise ArenaError("the Arena was laid out by another build")
-            if h.count[i] < (h.slots if i != SECTION_EXPECT else 2) or (i == SECTION_EXPECT and h.count[i] > EXPECT_SLOTS):
+            if h.count[i] < (2 if i in FIXED else h.slots) or h.count[i] > FIXED.get(i, h.count[i]):
                 raise ArenaError("the Arena's sections do not hold together")
 
     def tend(self):
@@ -158,6 +160,8 @@ cdef class Arena:
         table.labels = <ConnLabels*>(self.base + h.offset[SECTION_LABELS])
         table.expect = <Expect*>(self.base + h.offset[SECTION_EXPECT])
         table.expect_slots = h.count[SECTION_EXPECT]
+        table.policies = <TimeoutPolicy*>(self.base + h.offset[SECTION_POLICY])
+        table.policy_slots = h.count[SECTION_POLICY]
         table.capacity = h.slots
 
     @property

@@ -45,6 +45,7 @@ cdef enum ConnFlag:             # ConnHot.flags
     CONN_LABELS = 32            # labels[] holds this entry's labels; without it they are all zero
     CONN_RELATED = 16           # NEW event is a RELATED one (it has a master)
     CONN_STAMPED = 64           # nf_conntrack_timestamp was on when it was confirmed: listings show delta-time
+    CONN_TIMEOUTS = 128         # ConnCold.timeout_policy says how long it lives
 
 
 cdef enum:
@@ -134,7 +135,7 @@ cdef struct ConnCold:           # 48 bytes; things that few packets touch
     uint16_t pending            # EventBit that the next event will tell
     uint32_t use                # children (expected connections)
     uint32_t stream_ts          # UDP: ticks after which a replied flow is a stream (creation + 2 s)
-    uint16_t timeout_policy     # 0 = the protocol's
+    uint16_t timeout_policy     # row of ConnTable.policies, valid with CONN_TIMEOUTS
     uint16_t pad
     uint32_t pad2
 
@@ -183,6 +184,17 @@ cdef struct Expect:             # 128 bytes: an expectation, number n of an arra
     uint8_t pad[27]
 
 
+cdef struct TimeoutPolicy:      # 128 bytes: `nfct add timeout`, row n of an array of its own; 0 = none
+    uint32_t serial             # order in which they were added; 0 = free
+    uint16_t family             # 2 or 10: of the rules that may name it
+    uint8_t proto               # tracker's protocol number, 255 = generic
+    uint8_t length              # of seconds[]; 0 = half written, or being deleted
+    uint32_t first              # Tunable that seconds[0] stands for
+    uint32_t seconds[16]
+    char name[32]               # NUL-terminated
+    uint8_t pad[20]
+
+
 cdef struct ConnTable:          # one process's view of the Arena's flow arrays; lives in process memory, pointers are fine
     ConnHot* hot
     ConnWindow* window
@@ -192,6 +204,8 @@ cdef struct ConnTable:          # one process's view of the Arena's flow arrays;
     ConnLabels* labels
     Expect* expect              # 1 .. expect_slots-1 may be used
     uint32_t expect_slots
+    TimeoutPolicy* policies     # 1 .. policy_slots-1 may be used
+    uint32_t policy_slots
     uint32_t capacity           # entries 1 .. capacity-1 may be used
     uint32_t acct_on            # nf_conntrack_acct
 

@@ -125,7 +125,7 @@ cdef struct ConnRecord:         # what a listing line or an event needs; conntra
     uint32_t use                # references: 1 + children
     uint16_t helper
     uint16_t told               # EventBit of this event
-    uint32_t vtag[2]            # SCTP: verification tags
+    uint32_t words[2]           # SCTP: verification tags; GRE: time-outs, seconds
     uint32_t secmark            # label of ext/labels.py, 0 = none
     uint32_t pad3
     ConnHot hot
@@ -188,6 +188,7 @@ cdef struct Conntrack:
     uint32_t crc32c[256]
     uint32_t bucket_locks[1024]
     uint32_t conn_locks[1024]
+    uint16_t policy_row[65536]  # number of a policy's name (ext/timeouts.py) -> row of table.policies, 0 = there is none
 
 
 cdef bint packet_tuple(const Packet* p, Tuple* out) noexcept nogil

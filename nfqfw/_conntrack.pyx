@@ -23,7 +23,7 @@ from libc.string cimport memcpy, memset
 
 from nfqfw._arena cimport Arena
 from nfqfw._atomic cimport add32, add64, and8, fence, load32, load64, lock, lowest, match10, or8, or32, prefetch, store32, store64, unlock
-from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_STAMPED, CONN_TWO, DYING, EXPECTED,
+from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_STAMPED, CONN_TIMEOUTS, CONN_TWO, DYING, EXPECTED,
                           EXPECT_INACTIVE, EXPECT_PERMANENT, FIXED_TIMEOUT, HELPER, ORIGINAL, REPLY, SEEN_REPLY, TELL_ASSURED, TELL_CHOSEN,
                           TELL_HELPER, TELL_LABEL, TELL_MARK, TELL_NEW, TELL_PROTOINFO, TELL_RELATED, TELL_REPLY, TICKS, ConnCold, ConnHot,
                           Expect, Tuple, direction_of, is_expired, labels_of, read_tuple, ticks)
@@ -42,10 +42,11 @@ from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND
                                     bucket_lock, bucket_of, index_find, index_free, index_make, index_put, next_bucket, tag_of)
 from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, emit, entry_alloc, entry_free, entry_hash,
                                    fill_record, kill_expired, kill_locked, put_hash)
+from nfqfw.conntrack.policy cimport policies_rebuild
 from nfqfw.conntrack.sctp cimport SctpConn, sctp_track, sctp_valid
 from nfqfw.conntrack.simple cimport (generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid)
 from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, TCP_CLOSE, tcp_track, tcp_valid
-from nfqfw.conntrack.track cimport account, count, tell, timeout_of
+from nfqfw.conntrack.track cimport account, count, tell, timeouts
 from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
                                     entry_has, hash_tuple, inverse, is_icmp, same_but_zone, tuple_from_packet, write_tuple)
 
@@ -179,6 +180,9 @@ cdef inline void use_template(Conntrack* t, uint32_t i, const CtInfoBlock* ct) n
     """What a CT rule said of a connection to come.  An expected one has the helper of its expectation, not of the rule."""
     cdef ConnCold* cold = &t.table.cold[i]
     cold.ctevents = ct.events
+    cold.timeout_policy = t.policy_row[ct.timeouts]
+    if cold.timeout_policy:
+        t.table.hot[i].flags |= CONN_TIMEOUTS
     if ct.helper and not t.table.hot[i].status & EXPECTED:
         cold.helper = ct.helper
         cold.pending |= TELL_HELPER
@@ -572,7 +576,7 @@ cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept
     lock(conn_lock(t, conn))
     if c.commit and c.status & CONFIRMED:
         c.state = TCP_CLOSE
-        c.expires = timeout_of(t, T_TCP_CLOSE) + ticks(now_ns)
+        c.expires = timeouts(t, conn, T_TCP_SYN_SENT)[T_TCP_CLOSE - T_TCP_SYN_SENT] * TICKS + ticks(now_ns)
         tell(t, conn, TELL_PROTOINFO)
     unlock(conn_lock(t, conn))
 
@@ -707,6 +711,7 @@ cdef void rebuild(Conntrack* t) noexcept nogil:
                     index_put(t.index, entry_hash(t, number[k], REPLY), number[k])
             n = 0
     expect_rebuild(t)
+    policies_rebuild(t)
 
 
 cdef fill_tuple(Tuple* a, family, proto, side):

@@ -22,6 +22,8 @@ from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
 import os
 
 from nfqfw._registry import NamedTables
+from nfqfw.conntrack._policies import TimeoutPolicies
+from nfqfw.errors import NfqfwError
 from nfqfw.limits import QUEUE_LENGTH
 from nfqfw.packets import Decision
 from nfqfw.reasons import REASONS
@@ -289,7 +291,14 @@ cdef class Engine:
         return PyCapsule_New(&self.gate, "nfqfw.EngineDoor", NULL)
 
     def load(self, LoadedProgram loaded not None):
-        """Hand over a Program; the thread takes it up at its next batch boundary."""
+        """Hand over a Program; the thread takes it up at its next batch boundary.
+
+        NfqfwError: a rule names a time-out policy that the flow table does not have (who has run rules.check with the table's policies
+        does not meet it).
+        """
+        for name in loaded.program.policies:
+            if TimeoutPolicies(self.table).get(name) is None:
+                raise NfqfwError(f'no such timeout policy "{name}"', f"nfct add timeout {name} ...")
         if any("acct" in names for names in loaded.program.features.values()):
             self.table.set("nf_conntrack_acct", 1)      # as the kernel does when the first connbytes rule comes
         self.older, self.loaded = self.loaded, loaded

@@ -17,7 +17,7 @@ from nfqfw.daemon.terminal import NobodyReads, Terminal, complain
 
 MULTI = {"main4": "iptables", "save4": "iptables-save", "restore4": "iptables-restore",
          "main6": "ip6tables", "save6": "ip6tables-save", "restore6": "ip6tables-restore"}
-TOOLS = frozenset(MULTI.values()) | {"conntrack"}
+TOOLS = frozenset(MULTI.values()) | {"conntrack", "nfct"}
 RESOURCE_PROBLEM = 4            # what iptables exits with when it cannot get at the tables
 DAEMON_GONE = "nfqfw: the daemon ended before it answered; whether the command took effect is not known"
 

@@ -18,6 +18,7 @@ from nfqfw import indexing
 from nfqfw._layout import FEATURES, Layout
 from nfqfw.errors import RuleErrors
 from nfqfw.ext.lowering import Named
+from nfqfw.ext.timeouts import policies_of
 from nfqfw.limits import EDIT_BYTES, EDIT_FROM, EDIT_RULES, EDIT_TESTS
 from nfqfw.rules.model import Chain, PolicyCount, Rule, Ruleset
 
@@ -80,6 +81,7 @@ class Program:
     used_hooks: dict[int, frozenset[tuple[str, str]]] = field(default_factory=dict)   # (table, hook) with a rule or DROP policy
     states: tuple[tuple[int, int, int], ...] = ()    # (rule row, offset, bytes) of every state in the rule-state memory
     named: tuple[NamedUse, ...] = ()
+    policy_uses: Counter[str] = field(default_factory=Counter)      # time-out policies that CT rules name, and how many do
     numbers: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)     # family, table -> chain -> number
     needs: dict[int, dict[str, int]] = field(default_factory=dict)  # by family: how many rules need each feature
     state_spans: tuple[tuple[int, str, int, int], ...] = ()         # family, table, offset, bytes: whose rule state lies where
@@ -87,6 +89,11 @@ class Program:
     compiled: int = 0                                # rule rows that are no edits
     head: bytes = b""                                # an edit: header, chain rows and runs of its own
     runs: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)       # of edited chains: (first row, rows)
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """Names of the time-out policies that CT rules give to connections."""
+        return frozenset(self.policy_uses)
 
     @property
     def counters_room(self) -> int:
@@ -124,6 +131,7 @@ class Compiler:
         self.index_from = index_from
         self.layout = Layout()
         self.named: list[NamedUse] = []
+        self.policy_uses: Counter[str] = Counter()
         self.named_numbers: dict[tuple[str, str, int], int] = {}
         self.chain_rows: list[list[int]] = []
         self.chains: list[ChainInfo] = []
@@ -170,6 +178,8 @@ class Compiler:
                 boxes = indexing.Boxes(family) if len(rules) >= self.index_from else None
                 self.needs[family] += self.layout.add_rules(rules, table_name, numbers, boxes, self.number_named)
                 self.rules += rules
+                if table_name == "raw":
+                    self.policy_uses.update(policies_of(rules))
                 self.rule_chain += [number] * len(rules)
                 if boxes is not None and not self.layout.errors:
                     self.chain_rows[number][7] = self.layout.append(boxes.build(first))
@@ -216,7 +226,7 @@ class Compiler:
             block=bytearray().join((header, *padded, data, bytes(room.data))), generation=self.generation, state_image=bytes(layout.state),
             n_counters=counters, chains=tuple(chains), rules=tuple(self.rules), rule_chain=tuple(self.rule_chain),
             features={family: frozenset(self.needs[family]) for family in FAMILIES},
-            used_hooks={family: frozenset(self.used[family]) for family in FAMILIES}, states=tuple(layout.states), named=tuple(self.named),
+            used_hooks={family: frozenset(self.used[family]) for family in FAMILIES}, states=tuple(layout.states), named=tuple(self.named), policy_uses=self.policy_uses,
             numbers=self.numbers, needs=self.needs, state_spans=tuple(self.state_spans), room=room, compiled=len(self.rules))
 
 

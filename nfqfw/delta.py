@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from nfqfw._layout import Layout
 from nfqfw.compile import CHAIN_ROW, FAMILIES, HEADER, NONE, RULE_ROW, TEST_ROW, Program, feature_bits
 from nfqfw.errors import RuleErrors
+from nfqfw.ext.timeouts import policies_of
 from nfqfw.limits import EDIT_RUNS
 from nfqfw.rules._rule import common_ends
 from nfqfw.rules.model import Chain, Rule, Ruleset
@@ -133,6 +134,7 @@ class Editing:
         self.chains = list(program.chains)
         self.runs = dict(program.runs)
         self.needs = {family: Counter(counts) for family, counts in program.needs.items()}
+        self.policy_uses = Counter(program.policy_uses)
         self.spans = list(program.state_spans)
         self.rule_chain: list[int] = []
         self.added: list[Rule] = []
@@ -151,6 +153,7 @@ class Editing:
             program, generation=self.generation, state_image=program.state_image + bytes(self.layout.state),
             n_counters=program.n_counters + len(self.added), chains=tuple(self.chains), rules=program.rules + tuple(self.added),
             rule_chain=program.rule_chain + tuple(self.rule_chain), needs=self.needs, runs=self.runs,
+            policy_uses=self.policy_uses,
             features={family: frozenset(self.needs[family]) for family in FAMILIES},
             used_hooks={family: self.used_hooks(family) for family in FAMILIES},
             states=program.states + tuple(self.layout.states), state_spans=tuple(self.spans), head=self.head())
@@ -162,6 +165,9 @@ class Editing:
         first, state = len(self.program.rules) + len(self.added), len(self.layout.state)
         self.needs[info.family] += Counter(self.layout.add_rules(change.added, info.table, numbers, None, self.no_table))
         self.needs[info.family] -= Counter(Layout().add_rules(change.removed, info.table, numbers, None, self.no_table))
+        if info.table == "raw":
+            self.policy_uses += Counter(policies_of(change.added))
+            self.policy_uses -= Counter(policies_of(change.removed))
         if len(self.layout.state) != state:
             self.spans.append((info.family, info.table, len(self.program.state_image) + state, len(self.layout.state) - state))
         rows = self.program.rows(change.number)

@@ -43,6 +43,7 @@ CONNTRACK_MAX = 262_144         # nf_conntrack_max
 CONNTRACK_SLOTS_MAX = 1 << 24   # entries an Arena reserves room for (sparse; never remapped)
 SETTINGS_FILE_BYTES = 1 << 20    # a file of nf_conntrack_* settings: ours
 EXPECT_SLOTS = 16_384           # expectations an Arena has room for; nf_conntrack_expect_max can be raised up to it less one: ours
+TIMEOUT_POLICIES = 4_096        # rows for time-out policies (nfct add timeout), less one: ours
 FLOW_PATHS = 16_384             # different walks through the ruleset that a queue thread remembers: ours (2 MiB)
 INFLIGHT_MAX = 131_072          # in-flight records of one queue, twice what it holds; each further queue adds QUEUE_LENGTH + 1
 

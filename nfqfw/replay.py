@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from nfqfw._conntrack import ConntrackTable
 from nfqfw._engine import Engine, LoadedProgram
 from nfqfw.compile import compile_rulesets
+from nfqfw.conntrack._policies import TimeoutPolicies
+from nfqfw.conntrack.timeouts import PolicyList
 from nfqfw.host import Host
 from nfqfw.plan import attach_plan, hook_mask
 from nfqfw.queue._feed import Feed
@@ -52,16 +54,19 @@ class Replay:
     """One capture through one ruleset.
 
     host: facts that choose the hooks; None = everything is forwarded.  exact: show the engine every hook, not only those that a
-    live firewall would divert for this ruleset.  as_data: traced walks as dicts instead of lines.
+    live firewall would divert for this ruleset.  as_data: traced walks as dicts instead of lines.  policies: the time-out policies that
+    CT rules name, a PolicyList.
     """
 
     def __init__(self, rulesets: list, host: Host | None = None, interfaces: tuple[str, str] = ("", ""),
-                 trace: bool = False, exact: bool = False, as_data: bool = False) -> None:
+                 trace: bool = False, exact: bool = False, as_data: bool = False, policies: PolicyList | None = None) -> None:
         self.rulesets = rulesets
         self.program = compile_rulesets(rulesets)
         known = host if host is not None else Host.offline({name: [] for name in dict.fromkeys(interfaces) if name})
         self.names = lambda number: known.name(number) or str(number)
         self.table = ConntrackTable()
+        if policies is not None:
+            TimeoutPolicies(self.table).take(policies)
         self.engine = Engine(self.table, known.block)
         self.loaded = LoadedProgram(self.program)
         self.engine.load(self.loaded)

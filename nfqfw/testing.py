@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nfqfw import rules as language
+from nfqfw.conntrack import nfct
+from nfqfw.conntrack.timeouts import PolicyList
 from nfqfw.host import Host
 from nfqfw.queue.capture import Captured
 from nfqfw.replay import Replay
@@ -86,12 +88,16 @@ class Outcome:
 
 
 class Firewall:
-    """Rulesets (files, or texts with a newline) with connections of their own; nothing of this machine is asked."""
+    """Rulesets (files, or texts with a newline) with connections of their own; nothing of this machine is asked.
+
+    timeouts: nfct commands, one a line (a file, or a text with a newline): the time-out policies that CT --timeout may name.
+    """
 
     def __init__(self, rules4: str | Path | None = None, rules6: str | Path | None = None, *, host: Host | None = None, ifin: str = "",
-                 ifout: str = "", exact: bool = False, as_data: bool = False, start_ns: int = START_NS) -> None:
-        rulesets = [load(rules, family) for rules, family in ((rules4, IPV4), (rules6, IPV6)) if rules is not None]
-        self.replay = Replay(rulesets, host, (ifin, ifout), True, exact, as_data)
+                 ifout: str = "", exact: bool = False, as_data: bool = False, start_ns: int = START_NS, timeouts: str | Path | None = None) -> None:
+        policies = read_policies(timeouts)
+        rulesets = [load(rules, family, policies) for rules, family in ((rules4, IPV4), (rules6, IPV6)) if rules is not None]
+        self.replay = Replay(rulesets, host, (ifin, ifout), True, exact, as_data, policies)
         self.now_ns = start_ns
         self.number = 0
 
@@ -116,12 +122,21 @@ class Firewall:
         return self.replay.totals()["rules"]
 
 
-def load(rules: str | Path, family: int):
+def read_policies(commands: str | Path | None) -> PolicyList:
+    """The policies that nfct commands make."""
+    policies = PolicyList()
+    if commands is not None:
+        text = commands if isinstance(commands, str) and "\n" in commands else nfct.read_file(commands)
+        nfct.load(text, "timeouts" if text is commands else str(commands), policies)
+    return policies
+
+
+def load(rules: str | Path, family: int, policies: PolicyList | None = None):
     """Checked Ruleset of a file, or of a text."""
     if isinstance(rules, str) and "\n" in rules:
         ruleset = language.load(rules, "rules", family)
     else:
         with open(rules, encoding="utf-8", errors="surrogateescape", newline="") as file:
             ruleset = language.load(file.read(), str(rules), family)
-    language.check(ruleset)
+    language.check(ruleset, None, policies)
     return ruleset

@@ -32,7 +32,7 @@ VERBS = {
 }
 HELP = f"""Netfilter in userspace: iptables rulesets, evaluated, explained and tested.
 
-Also: nfqfw iptables|ip6tables[-save|-restore] ... and nfqfw conntrack ... behave as the tools of these names.
+Also: nfqfw iptables|ip6tables[-save|-restore] ... nfqfw conntrack ... and nfqfw nfct ... behave as the tools of these names.
 
 \b
 Exit codes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nfqfw.cli import exits
+from nfqfw.cli import exits, timeouts
 from nfqfw.cli.files import IPV4, IPV6, family_of, read_rules
 from nfqfw.errors import NfqfwError
 
@@ -21,11 +21,12 @@ FILE = click.Path(dir_okay=False, path_type=Path)
               "Without it every packet counts as forwarded.")
 @click.option("--in", "ifin", default="", metavar="NAME", help="Interface by which packets arrive (default: by the snapshot's routes).")
 @click.option("--out", "ifout", default="", metavar="NAME", help="Interface by which forwarded packets leave.")
+@timeouts.option
 @click.option("--exact", is_flag=True, help="Show the engine every hook, not only those that `run` would divert.")
 @click.option("--trace", is_flag=True, help="Print every packet's walk: rules, the predicate that failed, verdict.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object per packet, then the totals.")
 def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | None, ifin: str, ifout: str, exact: bool, trace: bool,
-            as_json: bool) -> int:
+            as_json: bool, nfct: Path | None) -> int:
     """Run a pcap or pcapng file through the same engine that filters live, and count verdicts.  No root, no traffic.
 
     Exit code 0: the capture was judged, whatever the verdicts; 3: the ruleset has mistakes; 2: a file cannot be read.
@@ -33,10 +34,11 @@ def command(rules: Path, capture: Path, rules6: Path | None, snapshot: Path | No
     from nfqfw.host import Host
     from nfqfw.queue.capture import Capture, CaptureError
     from nfqfw.replay import Replay
-    rulesets = load(rules, rules6)
+    policies = timeouts.policies_of(nfct)
+    rulesets = load(rules, rules6, policies)
     if not (snapshot or ifin or ifout) and names_interfaces(rulesets):
         click.echo("nfqfw: note: the ruleset names interfaces and the capture has none: give --host, or --in and --out", err=True)
-    replay = Replay(rulesets, Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace, exact, as_json)
+    replay = Replay(rulesets, Host.snapshot(snapshot) if snapshot else None, (ifin, ifout), trace, exact, as_json, policies)
     try:
         with Capture(capture) as packets:
             for told in replay.run(packets):
@@ -84,11 +86,11 @@ def as_data(told) -> dict:
     return item
 
 
-def load(rules: Path, rules6: Path | None) -> list:
+def load(rules: Path, rules6: Path | None, policies=None) -> list:
     from nfqfw import rules as language
     first = read_rules(rules)
     texts = [(rules, first, IPV4 if rules6 else family_of(rules, first))] + ([(rules6, read_rules(rules6), IPV6)] if rules6 else [])
     rulesets = [language.load(text, str(path), family) for path, text, family in texts]
     for ruleset in rulesets:
-        language.check(ruleset)
+        language.check(ruleset, None, policies)
     return rulesets

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nfqfw.cli import exits, settings
+from nfqfw.cli import exits, settings, timeouts
 from nfqfw.cli.files import IPV4, IPV6, family_of, read_rules
 from nfqfw.cli.root import require_root
 from nfqfw.limits import QUEUES_MAX
@@ -26,15 +26,17 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--check", "check_only", is_flag=True, help="Load the rules, say what is wrong, and end; needs no root.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON object at the end.")
 @settings.options
+@timeouts.option
 def command(rules: Path, rules6: Path | None, queue: int, queues: int, transport: str, exact: bool, trace: bool, check_only: bool,
-            as_json: bool, sysctl: tuple[str, ...], config: Path | None) -> int:
+            as_json: bool, sysctl: tuple[str, ...], config: Path | None, nfct: Path | None) -> int:
     """Filter the present network namespace by RULES, an iptables-save file, until Ctrl-C or SIGTERM; then detach and print totals.
 
     Exit code 0: ended as told; 3: the ruleset has mistakes or asks for what this build does not evaluate; 4: this host cannot do it
     (nfqfw doctor says why); 2: a file cannot be read.  In all but the first nothing is left attached.
     """
     wanted = settings.chosen(sysctl, config)
-    rulesets = load(rules, rules6)
+    policies = timeouts.policies_of(nfct)
+    rulesets = load(rules, rules6, policies)
     if check_only:
         click.echo(f"{rules}: ok" + (f"\n{rules6}: ok" if rules6 else ""))
         return exits.OK
@@ -42,13 +44,13 @@ def command(rules: Path, rules6: Path | None, queue: int, queues: int, transport
     from nfqfw.daemon.service import Daemon, Options
     daemon = Daemon(rulesets.get(IPV4), rulesets.get(IPV6), Options(queue=queue, queues=queues, transport=transport, exact=exact, trace=trace,
                                                                               settings=wanted),
-                    on_lines=printer(as_json))
+                    on_lines=printer(as_json), policies=nfct)
     totals = daemon.serve(lambda: click.echo(f"nfqfw: filtering by {rules}{f' and {rules6}' if rules6 else ''}; Ctrl-C ends it", err=True))
     render(totals, as_json)
     return exits.OK
 
 
-def load(rules: Path, rules6: Path | None) -> dict:
+def load(rules: Path, rules6: Path | None, policies=None) -> dict:
     """Checked rulesets by family; whatever a live engine would refuse is refused here, before anything is attached."""
     from nfqfw import rules as language
     from nfqfw.compile import compile_rulesets
@@ -56,7 +58,7 @@ def load(rules: Path, rules6: Path | None) -> dict:
     sources = {IPV4 if rules6 else family_of(rules, text): (rules, text)} | ({IPV6: (rules6, read_rules(rules6))} if rules6 else {})
     rulesets = {family: language.load(text, str(path), family) for family, (path, text) in sources.items()}
     for ruleset in rulesets.values():
-        language.check(ruleset)
+        language.check(ruleset, None, policies)
     compile_rulesets(list(rulesets.values()))
     return rulesets
 

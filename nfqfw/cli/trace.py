@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nfqfw.cli import exits
+from nfqfw.cli import exits, timeouts
 from nfqfw.cli.files import IPV4, read_rules
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -28,11 +28,12 @@ PROTOCOLS = ("tcp", "udp", "icmp", "sctp", "udplite", "gre")
 @click.option("--length", type=click.IntRange(0, 60_000), default=0, show_default=True, help="Bytes of payload.")
 @click.option("--ttl", type=click.IntRange(0, 255), default=64, show_default=True, help="TTL or hop limit.")
 @click.option("--tos", type=click.IntRange(0, 255), default=0, show_default=True, help="TOS or traffic class.")
+@timeouts.option
 @click.option("--expect", type=click.Choice(["ACCEPT", "DROP"]), help="Exit with 1 if the verdict is another.")
 @click.option("--exact", is_flag=True, help="Show the engine every hook, not only those that `run` would divert.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(rules: Path, protocol: str, source: str, destination: str, snapshot: Path | None, ifin: str, ifout: str, exact: bool,
-            expect: str | None, as_json: bool, **fields) -> int:
+            expect: str | None, as_json: bool, nfct: Path | None, **fields) -> int:
     """Send one packet through the ruleset, in the same engine that filters live, and print its walk: rules, the predicate that failed,
     verdict.  For example:
 
@@ -49,7 +50,7 @@ def command(rules: Path, protocol: str, source: str, destination: str, snapshot:
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     firewall = Firewall(*((rules, None) if family == IPV4 else (None, rules)), host=Host.snapshot(snapshot) if snapshot else None,
-                        ifin=ifin, ifout=ifout, exact=exact, as_data=as_json, start_ns=time.time_ns())
+                        ifin=ifin, ifout=ifout, exact=exact, as_data=as_json, start_ns=time.time_ns(), timeouts=nfct)
     outcome = firewall.send_bytes(data)
     if as_json:
         print(json.dumps({"verdict": outcome.verdict, "reason": outcome.reason, "trace": outcome.walk, "log": outcome.log,

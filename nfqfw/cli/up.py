@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nfqfw.cli import settings
+from nfqfw.cli import settings, timeouts
 from nfqfw.limits import QUEUES_MAX
 
 
@@ -16,8 +16,9 @@ from nfqfw.limits import QUEUES_MAX
 @click.option("--queues", type=click.IntRange(1, QUEUES_MAX), default=1, show_default=True, help="Queues, one thread each.")
 @click.option("--exact", is_flag=True, help="Attach every hook, whatever the rules need.")
 @settings.options
+@timeouts.option
 def command(rules: str | None, rules6: str | None, background: bool, queue: int, queues: int, exact: bool, sysctl: tuple[str, ...],
-            config: Path | None) -> None:
+            config: Path | None, nfct: Path | None) -> None:
     """Start the daemon of this network namespace, with the rulesets given, or empty.
 
     nfqfw iptables, ip6tables, -save and -restore then read and change its rules.  Without -b it stays in the foreground
@@ -25,7 +26,5 @@ def command(rules: str | None, rules6: str | None, background: bool, queue: int,
     """
     from nfqfw.daemon.manage import run_in_foreground, start_in_background
     options = {"queue": queue, "queues": queues, "exact": exact, "settings": settings.chosen(sysctl, config)}
-    if background:
-        start_in_background(rules, rules6, options)
-    else:
-        run_in_foreground(rules, rules6, options)
+    timeouts.policies_of(nfct)                          # says what is wrong with the file before anything starts
+    (start_in_background if background else run_in_foreground)(rules, rules6, options, nfct)

@@ -12,7 +12,7 @@ from nfqfw.ext.helpers import name_of
 from nfqfw.ext.labels import context_of
 
 RECORD = struct.Struct(
-    "<IHHQIIQQIIIHHIIII"        # size kind pad wall timeout portid start stop number master use helper told vtag[2] secmark pad
+    "<IHHQIIQQIIIHHIIII"        # size kind pad wall timeout portid start stop number master use helper told words[2] secmark pad
     "IIIIBBBBHH4s4s4s4sHHHHIIII"    # ConnHot
     "16s16s16s16sQQQQQQ"        # ConnAddr6 src[2] dst[2], packets[2] bytes[2], labels[2]
 )
@@ -21,6 +21,7 @@ EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT, DYING = 1, 2, 4, 8, 
 FLAG_ACCT, FLAG_HIDDEN, FLAG_RELATED = 1, 4, 16
 TELL_MARK = 128
 KINDS = {0: None, 1: "NEW", 2: "UPDATE", 3: "DESTROY"}
+WORDS = {132: "vtag", 47: "gre"}        # what the record's two words are, for Entry.extra
 PORT_PROTOCOLS = frozenset({6, 17, 132, 136})
 
 
@@ -79,7 +80,7 @@ class Entry:
 
     @classmethod
     def unpack(cls, record: bytes) -> "Entry":
-        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, told, vtag0, vtag1, secmark, _,
+        (_, kind, _, wall, timeout, portid, start, stop, number, master, use, helper, told, word0, word1, secmark, _,
          _, _, status, mark, family, proto, state, flags, zone0, zone1, src0, src1, dst0, dst1,
          sport0, sport1, dport0, dport1, ident, _, _, _,
          src60, src61, dst60, dst61, packets0, packets1, bytes0, bytes1, labels0, labels1) = RECORD.unpack(record[:RECORD.size])
@@ -89,7 +90,7 @@ class Entry:
             original=Side(address(src0 if four else src60), address(dst0 if four else dst60), sport0, dport0, zone0, packets0, bytes0),
             reply=Side(address(src1 if four else src61), address(dst1 if four else dst61), sport1, dport1, zone1, packets1, bytes1),
             acct=bool(flags & FLAG_ACCT), labels=labels0 | labels1 << 64, secctx=context_of(secmark), helper=name_of(helper), use=use, master=master, start_ns=start, stop_ns=stop,
-            kind=KINDS.get(kind), wall_ns=wall, portid=portid, told=told, flags=flags, extra={"vtag": (vtag0, vtag1)} if proto == 132 else {},
+            kind=KINDS.get(kind), wall_ns=wall, portid=portid, told=told, flags=flags, extra={WORDS[proto]: (word0, word1)} if proto in WORDS else {},
         )
 
 

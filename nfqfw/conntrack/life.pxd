@@ -20,7 +20,7 @@ from nfqfw.conntrack.expect cimport expect_orphans
 from nfqfw.conntrack.index cimport bucket_lock, index_put, index_remove, next_bucket
 from nfqfw.conntrack.tcp cimport closing
 from nfqfw.conntrack.track cimport count
-from nfqfw.conntrack.tuple cimport PROTO_SCTP, PROTO_TCP, hash_tuple
+from nfqfw.conntrack.tuple cimport PROTO_GRE, PROTO_SCTP, PROTO_TCP, hash_tuple
 
 
 cdef enum:
@@ -59,8 +59,8 @@ cdef inline void fill_record(Conntrack* t, uint32_t i, uint16_t kind, ConnRecord
         r.acct = t.table.acct[i]
     if c.flags & CONN_LABELS:
         r.labels = t.table.labels[i]
-    if c.proto == PROTO_SCTP:
-        memcpy(r.vtag, &t.table.window[i], 8)
+    if c.proto == PROTO_SCTP or c.proto == PROTO_GRE:
+        memcpy(r.words, &t.table.window[i], 8)
     if kind == EVENT_DESTROY and r.start_wall_ns:
         r.stop_wall_ns = r.wall_ns
 

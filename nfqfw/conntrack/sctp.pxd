@@ -12,7 +12,7 @@ from nfqfw._atomic cimport fence
 from nfqfw._conn cimport CONFIRMED, REPLY, TELL_PROTOINFO, TICKS, ConnHot, ConnWindow
 from nfqfw._conntrack cimport T_SCTP_CLOSED, TRACK_ACCEPT, TRACK_INVALID, Conntrack
 from nfqfw._packet cimport Packet, be16, be32, has, l4_len
-from nfqfw.conntrack.track cimport assure, refresh, tell, verifiable
+from nfqfw.conntrack.track cimport assure, refresh, tell, timeouts, verifiable
 
 
 cdef enum SctpState:            # order of sctp.STATES
@@ -220,5 +220,5 @@ cdef inline int sctp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
             if next_state == SCTP_ESTABLISHED:
                 assure(t, i)
     if not ignore:
-        refresh(t, p, i, direction, t.tunable[T_SCTP_CLOSED - 1 + next_state] * TICKS)
+        refresh(t, p, i, direction, timeouts(t, i, T_SCTP_CLOSED)[next_state - 1] * TICKS)
     return TRACK_ACCEPT

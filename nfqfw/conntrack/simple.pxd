@@ -5,18 +5,25 @@ Each protocol has a `_valid` (may these bytes be tracked at all?) and a `_track`
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy
 
-from nfqfw._conn cimport CONN_HIDDEN, SEEN_REPLY, ASSURED, TICKS, ConnHot, ticks
-from nfqfw._conntrack cimport (T_GENERIC, T_GRE, T_GRE_STREAM, T_ICMP, T_ICMPV6, T_UDP, T_UDP_STREAM, TRACK_ACCEPT,
+from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_HIDDEN, SEEN_REPLY, TICKS, ConnHot, ticks
+from nfqfw._conntrack cimport (T_GENERIC, T_GRE, T_ICMP, T_ICMPV6, T_UDP, TRACK_ACCEPT,
                                TRACK_INVALID, Conntrack)
 from nfqfw._packet cimport IPV4, Packet, be16, has, l4_len
-from nfqfw.conntrack.track cimport assure, refresh, timeout_of, transport_sum, verifiable
+from nfqfw.conntrack.track cimport assure, refresh, timeouts, transport_sum, verifiable
 
 
 cdef enum:
     UDP_STREAM_SECONDS = 2      # a replied flow younger than this is no stream: DNS queries stay at the short time-out
     ICMP_TYPES = 18             # highest ICMPv4 type known to the kernel's tracker
+    UNREPLIED = 0               # time-outs of UDP, UDP-Lite and GRE, in the order of their tunables
+    REPLIED = 1
     GRE_PPP = 0x880b            # the only protocol that GRE version 1 (PPTP) carries
+
+
+cdef struct GreConn:            # in place of ConnWindow
+    uint32_t seconds[2]         # [UNREPLIED], [REPLIED]
 
 
 cdef inline bint udp_valid(Conntrack* t, const Packet* p) noexcept nogil:
@@ -52,28 +59,30 @@ cdef inline bint udplite_valid(Conntrack* t, const Packet* p) noexcept nogil:
 cdef inline int udp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
     """Short time-out until the flow has been answered and is older than two seconds; then a stream, and ASSURED."""
     cdef ConnHot* c = &t.table.hot[i]
+    cdef const uint32_t* seconds = timeouts(t, i, T_UDP)
     if fresh:
         t.table.cold[i].stream_ts = ticks(t.now_ns) + UDP_STREAM_SECONDS * TICKS
     if not c.status & SEEN_REPLY:
-        refresh(t, p, i, direction, timeout_of(t, T_UDP))
+        refresh(t, p, i, direction, seconds[UNREPLIED] * TICKS)
     elif c.status & ASSURED or <int32_t>(ticks(t.now_ns) - t.table.cold[i].stream_ts) > 0:
-        refresh(t, p, i, direction, timeout_of(t, T_UDP_STREAM))
+        refresh(t, p, i, direction, seconds[REPLIED] * TICKS)
         if not c.flags & CONN_HIDDEN:
             assure(t, i)
     else:
-        refresh(t, p, i, direction, timeout_of(t, T_UDP))
+        refresh(t, p, i, direction, seconds[UNREPLIED] * TICKS)
     return TRACK_ACCEPT
 
 
 cdef inline int udplite_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction) noexcept nogil:
     """As UDP, without the two seconds."""
     cdef ConnHot* c = &t.table.hot[i]
+    cdef const uint32_t* seconds = timeouts(t, i, T_UDP)
     if c.status & SEEN_REPLY:
-        refresh(t, p, i, direction, timeout_of(t, T_UDP_STREAM))
+        refresh(t, p, i, direction, seconds[REPLIED] * TICKS)
         if not c.flags & CONN_HIDDEN:
             assure(t, i)
     else:
-        refresh(t, p, i, direction, timeout_of(t, T_UDP))
+        refresh(t, p, i, direction, seconds[UNREPLIED] * TICKS)
     return TRACK_ACCEPT
 
 
@@ -87,7 +96,7 @@ cdef inline bint icmp_starts(const Packet* p) noexcept nogil:
 cdef inline int icmp_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
     if fresh and not icmp_starts(p):
         return TRACK_INVALID
-    refresh(t, p, i, direction, timeout_of(t, T_ICMP if p.family == IPV4 else T_ICMPV6))
+    refresh(t, p, i, direction, timeouts(t, i, T_ICMP if p.family == IPV4 else T_ICMPV6)[0] * TICKS)
     return TRACK_ACCEPT
 
 
@@ -103,15 +112,19 @@ cdef inline bint gre_key(const Packet* p, uint16_t* key) noexcept nogil:
 
 
 cdef inline int gre_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction, bint fresh) noexcept nogil:
+    """The entry keeps the time-outs that were in force when it began."""
     cdef ConnHot* c = &t.table.hot[i]
+    cdef GreConn* kept = <GreConn*>&t.table.window[i]
+    if not c.status & CONFIRMED:
+        memcpy(kept.seconds, timeouts(t, i, T_GRE), sizeof(kept.seconds))
     if c.status & SEEN_REPLY:
-        refresh(t, p, i, direction, timeout_of(t, T_GRE_STREAM))
+        refresh(t, p, i, direction, kept.seconds[REPLIED] * TICKS)
         assure(t, i)
     else:
-        refresh(t, p, i, direction, timeout_of(t, T_GRE))
+        refresh(t, p, i, direction, kept.seconds[UNREPLIED] * TICKS)
     return TRACK_ACCEPT
 
 
 cdef inline int generic_track(Conntrack* t, const Packet* p, uint32_t i, uint32_t direction) noexcept nogil:
-    refresh(t, p, i, direction, timeout_of(t, T_GENERIC))
+    refresh(t, p, i, direction, timeouts(t, i, T_GENERIC)[0] * TICKS)
     return TRACK_ACCEPT

@@ -18,7 +18,7 @@ from nfqfw._conntrack cimport (T_TCP_BE_LIBERAL, T_TCP_CLOSE, T_TCP_IGNORE_INVAL
                                T_TCP_RETRANS, T_TCP_SYN_SENT, T_TCP_UNACK, TRACK_ACCEPT, TRACK_INVALID, TRACK_KILL,
                                TRACK_REPEAT, Conntrack)
 from nfqfw._packet cimport Packet, be16, be32, has, l4_len
-from nfqfw.conntrack.track cimport assure, refresh, tell, timeout_of, transport_sum, verifiable
+from nfqfw.conntrack.track cimport assure, refresh, tell, timeouts, transport_sum, verifiable
 
 
 cdef enum TcpState:             # order of tcp.STATES
@@ -375,30 +375,31 @@ cdef inline int judge_rst(const Conntrack* t, const ConnHot* c, const ConnWindow
     return TRACK_ACCEPT
 
 
-cdef inline uint32_t choose_timeout(const Conntrack* t, const ConnWindow* w, uint8_t state, uint8_t kind) noexcept nogil:
+cdef inline uint32_t choose_timeout(const Conntrack* t, const uint32_t* seconds, const ConnWindow* w, uint8_t state, uint8_t kind) noexcept nogil:
     """Ticks; a connection that looks stuck gets less than its state would give."""
-    cdef uint32_t normal = t.tunable[T_TCP_SYN_SENT - 1 + state]
+    cdef uint32_t normal = seconds[state - 1], stuck = seconds[T_TCP_RETRANS - T_TCP_SYN_SENT], unacked = seconds[T_TCP_UNACK - T_TCP_SYN_SENT]
     cdef uint32_t short_time = normal
-    if w.retrans >= t.tunable[T_TCP_MAX_RETRANS] and normal > t.tunable[T_TCP_RETRANS]:
-        short_time = t.tunable[T_TCP_RETRANS]
+    if w.retrans >= t.tunable[T_TCP_MAX_RETRANS] and normal > stuck:
+        short_time = stuck
     elif kind == KIND_RST:
-        short_time = t.tunable[T_TCP_CLOSE]
-    elif (w.side[0].flags | w.side[1].flags) & SIDE_UNACKED and normal > t.tunable[T_TCP_UNACK]:
-        short_time = t.tunable[T_TCP_UNACK]
-    elif w.last_win == 0 and normal > t.tunable[T_TCP_RETRANS]:
-        short_time = t.tunable[T_TCP_RETRANS]
+        short_time = seconds[T_TCP_CLOSE - T_TCP_SYN_SENT]
+    elif (w.side[0].flags | w.side[1].flags) & SIDE_UNACKED and normal > unacked:
+        short_time = unacked
+    elif w.last_win == 0 and normal > stuck:
+        short_time = stuck
     return short_time * TICKS
 
 
-cdef inline void lower_invalid(const Conntrack* t, ConnHot* c, ConnWindow* w, const Segment* s, uint32_t direction) noexcept nogil:
+cdef inline void lower_invalid(const Conntrack* t, uint32_t i, ConnHot* c, ConnWindow* w, const Segment* s, uint32_t direction) noexcept nogil:
     """FIN or RST out of the window from both sides: the ends have lost each other, do not keep the entry for days."""
-    cdef uint32_t now = ticks(t.now_ns), left
+    cdef uint32_t now = ticks(t.now_ns), left, unacked
     if (s.kind != KIND_RST and s.kind != KIND_FIN) or not c.status & ASSURED:
         return
     if w.last_dir != direction and w.last_index in (KIND_FIN, KIND_RST):
         left = c.expires - now
-        if left >= 120 * TICKS and left > timeout_of(t, T_TCP_UNACK) and c.status & CONFIRMED:
-            c.expires = now + timeout_of(t, T_TCP_UNACK)
+        unacked = timeouts(t, i, T_TCP_SYN_SENT)[T_TCP_UNACK - T_TCP_SYN_SENT] * TICKS
+        if left >= 120 * TICKS and left > unacked and c.status & CONFIRMED:
+            c.expires = now + unacked
     else:
         w.last_index = s.kind
         w.last_dir = <uint8_t>direction
@@ -409,6 +410,7 @@ cdef inline int tcp_settle(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
     """The segment is of the connection: new state, ASSURED, time-out."""
     cdef ConnHot* c = &t.table.hot[i]
     cdef ConnWindow* w = &t.table.window[i]
+    cdef const uint32_t* seconds = timeouts(t, i, T_TCP_SYN_SENT)
     cdef uint32_t timeout
     w.last_index = s.kind
     w.last_dir = <uint8_t>direction
@@ -417,14 +419,14 @@ cdef inline int tcp_settle(Conntrack* t, const Packet* p, uint32_t i, uint32_t d
         c.state = next_state
     if old_state != next_state and next_state == TCP_FIN_WAIT:
         w.side[direction].flags |= SIDE_CLOSE_INIT
-    timeout = choose_timeout(t, w, next_state, s.kind)
+    timeout = choose_timeout(t, seconds, w, next_state, s.kind)
     if not c.status & SEEN_REPLY:
         if s.flags & BIT_RST:
             return TRACK_KILL                   # refused: there never was a connection
         if s.kind == KIND_SYN and old_state == TCP_SYN_SENT:
             return TRACK_ACCEPT                 # a repeated SYN does not keep the entry (and its NAT) for ever
-        if next_state == TCP_ESTABLISHED and timeout > timeout_of(t, T_TCP_UNACK):
-            timeout = timeout_of(t, T_TCP_UNACK)
+        if next_state == TCP_ESTABLISHED and timeout > seconds[T_TCP_UNACK - T_TCP_SYN_SENT] * TICKS:
+            timeout = seconds[T_TCP_UNACK - T_TCP_SYN_SENT] * TICKS
     elif old_state in (TCP_SYN_RECV, TCP_ESTABLISHED) and next_state == TCP_ESTABLISHED:
         assure(t, i)
     refresh(t, p, i, direction, timeout)
@@ -469,7 +471,7 @@ cdef inline int tcp_move(Conntrack* t, const Packet* p, uint32_t i, uint32_t dir
         if fit == FIT_IGNORE:
             return TRACK_ACCEPT
         if fit == FIT_INVALID:
-            lower_invalid(t, c, w, s, direction)
+            lower_invalid(t, i, c, w, s, direction)
             return TRACK_INVALID
     return tcp_settle(t, p, i, direction, s, old_state, next_state)
 

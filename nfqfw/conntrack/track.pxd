@@ -8,14 +8,19 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._atomic cimport add64, or8, or16, or32
 from nfqfw._checksum cimport fold, sum_bytes, sum_pseudo
-from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, FIXED_TIMEOUT, TELL_ASSURED, TICKS, ConnHot, ticks
+from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_TIMEOUTS, FIXED_TIMEOUT, TELL_ASSURED, TICKS, ConnHot, TimeoutPolicy, ticks
 from nfqfw._conntrack cimport S_CSUM_UNCHECKED, T_CHECKSUM, Conntrack
 from nfqfw._packet cimport IPV4, SKB_CSUMNOTREADY, Packet, destination, l4_len, source
 
 
-cdef inline uint32_t timeout_of(const Conntrack* t, uint32_t slot) noexcept nogil:
-    """A time-out tunable in ticks."""
-    return t.tunable[slot] * TICKS
+cdef inline const uint32_t* timeouts(const Conntrack* t, uint32_t i, uint32_t first) noexcept nogil:
+    """Time-outs of entry i's tracker in seconds: the tunables from `first` on, or those of the policy a CT rule gave the entry."""
+    cdef const TimeoutPolicy* policy
+    if t.table.hot[i].flags & CONN_TIMEOUTS:
+        policy = &t.table.policies[t.table.cold[i].timeout_policy]
+        if policy.length and policy.first == first:
+            return policy.seconds
+    return &t.tunable[first]
 
 
 cdef inline void count(Conntrack* t, uint32_t stat) noexcept nogil:

@@ -6,8 +6,10 @@ import json
 
 from nfqfw.compile import compile_rulesets
 from nfqfw.daemon.applets import run_applet
+from nfqfw.daemon.flows import show
 from nfqfw.daemon.live import Evaluator, LiveStore
 from nfqfw.daemon.server import Session
+from nfqfw.rules import check
 from nfqfw.rules.model import Ruleset
 
 
@@ -20,6 +22,8 @@ class Control:
     def commit(self, *rulesets: Ruleset) -> None:
         """Put checked rulesets in force.  RuleErrors, NfqfwError, OSError."""
         with self.store.transaction(True):
+            for ruleset in rulesets:
+                check(ruleset, ["raw"], self.store.policies)        # what only the daemon knows: the time-out policies
             self.store.put({ruleset.family: ruleset for ruleset in rulesets})
 
     def applet(self, session: Session, head: dict) -> int:
@@ -30,6 +34,10 @@ class Control:
             return 2
         if tool == "conntrack":
             return self.store.evaluator.flows.conntrack(argv, session)
+        if tool == "nfct":
+            with self.store.transaction(True):
+                result = self.store.evaluator.flows.nfct(argv, self.store.policies_used())
+            return show(result, session)
         return run_applet(tool, argv, self.store, session)
 
     def sysctl(self, session: Session, head: dict) -> int:

@@ -104,6 +104,11 @@ class Recorder:
     def transaction(self, write: bool) -> AbstractContextManager[None]:
         return nullcontext() if self.committed else self.store.transaction(write)
 
+    @property
+    def policies(self) -> Mapping | None:
+        """What was committed has been checked: by a second run others may have changed them."""
+        return None if self.committed else self.store.policies
+
     def ruleset(self, family: int) -> Ruleset:
         return self.recorded(self.store.ruleset, family)
 

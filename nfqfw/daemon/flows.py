@@ -1,4 +1,4 @@
-"""The `conntrack` applet and the nf_conntrack_* settings, on the flow table of the daemon.
+"""The `conntrack` and `nfct` applets and the nf_conntrack_* settings, on the flow table of the daemon.
 
 The table does its own locking, so these commands do not wait for rule changes.  `-E` follows the table's events until its client
 goes or the daemon ends.
@@ -9,8 +9,10 @@ from __future__ import annotations
 import select
 import threading
 import time
+from collections.abc import Collection
 
-from nfqfw.conntrack import command
+from nfqfw.conntrack import command, nfct
+from nfqfw.conntrack._policies import TimeoutPolicies
 from nfqfw.conntrack.follow import EventHub
 from nfqfw.daemon.deferred import Deferred, Needed, Terminal
 from nfqfw.daemon.server import Session
@@ -19,10 +21,11 @@ EVENT_SECONDS = 0.05            # how often a follower looks for events, and whe
 
 
 class Flows:
-    """Serves "conntrack" and "sysctl" on `table`, a ConntrackTable."""
+    """Serves "conntrack", "nfct" and "sysctl" on `table`, a ConntrackTable."""
 
     def __init__(self, table) -> None:
         self.table = table
+        self.policies = TimeoutPolicies(table)
         self.hub = EventHub(table)
         self.ended = threading.Event()
 
@@ -35,6 +38,14 @@ class Flows:
         if result.follow is not None:
             self.follow(result.follow, session)
         return result.code
+
+    def nfct(self, argv: list[str], in_use: Collection[str]) -> nfct.Result:
+        """Run the nfct command; the caller keeps rules from changing meanwhile.  in_use: policies that rules name."""
+        return nfct.run(argv, self.policies, in_use)
+
+    def load_policies(self, path) -> None:
+        """Run a file of nfct commands.  NfqfwError names what is wrong and where."""
+        nfct.load(nfct.read_file(path), str(path), self.policies)
 
     def follow(self, request, session: Session) -> None:
         """Print events; the client knows from the first message that it may be silent for long."""
@@ -72,9 +83,15 @@ def run_conntrack(argv: list[str], table, terminal: Terminal) -> command.Result:
         except Needed as needed:                        # -R reads its file before it changes anything
             key = needed.key
         deferred.fetch(key, terminal)
+    show(result, terminal)
+    return result
+
+
+def show(result, terminal: Terminal) -> int:
+    """Print a Result at the client's; its exit code."""
     terminal.print(1, result.stdout.encode(errors="surrogateescape"))
     terminal.print(2, result.stderr.encode(errors="surrogateescape"))
-    return result
+    return result.code
 
 
 def has_left(session: Session) -> bool:

@@ -52,6 +52,17 @@ class LiveStore:
         self.program: Program | None = None             # in force; None also where that is not certain
         self.edited_at = 0.0                            # CLOCK_MONOTONIC s of the last edit
 
+    @property
+    def policies(self) -> Mapping | None:
+        """Time-out policies that CT rules may name."""
+        flows = getattr(self.evaluator, "flows", None)
+        return flows.policies if flows is not None else None
+
+    def policies_used(self) -> frozenset[str]:
+        """Names of those that rules in force name."""
+        program = self.evaluator.program
+        return program.policies if program is not None else frozenset()
+
     @contextmanager
     def transaction(self, write: bool) -> Iterator[None]:
         """One command at a time, readers too: a listing with counts must not see half of a swap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from nfqfw.applet_client import converse
 from nfqfw.daemon import wire
@@ -23,10 +24,55 @@ def on_state_file(path: str, tool: str, argv: list[str], terminal: Terminal) -> 
         complain("conntrack: NFQFW_STATE names a saved ruleset, which has no connections")
         return 1
     try:
-        return run_applet(tool, argv, FileStore(path), terminal)
+        store = FileStore(path)
+        if tool == "nfct":
+            return nfct_on_file(path + ".nfct", argv, store, terminal)
+        store.policies = policies_of_file(path + ".nfct")
+        return run_applet(tool, argv, store, terminal)
     except NfqfwError as error:
         complain(f"{tool}: NFQFW_STATE: {error}")
         return RESOURCE_PROBLEM
+
+
+def policies_of_file(path: str):
+    """The time-out policies of a state file, a PolicyList; None if it has none of its own: CT rules may then name any."""
+    if not os.path.exists(path):
+        return None
+    from nfqfw.conntrack import nfct
+    from nfqfw.conntrack.timeouts import PolicyList
+    policies = PolicyList()
+    nfct.load(nfct.read_file(path), path, policies)
+    return policies
+
+
+def nfct_on_file(path: str, argv: list[str], store: FileStore, terminal: Terminal) -> int:
+    """Run nfct on the policies of a state file, which is replaced if they change; settings (default-set) are not kept in one."""
+    from nfqfw.conntrack import nfct
+    from nfqfw.conntrack.timeouts import PolicyList
+    from nfqfw.daemon.flows import show
+    from nfqfw.ext.timeouts import policies_of
+    with store.transaction(True):
+        policies = policies_of_file(path) or PolicyList()
+        before, tunables = policies.list(), list(policies.tunables)
+        in_use = {name for family in (2, 10) for table in store.ruleset(family).tables.values() if table.name == "raw"
+                  for chain in table.chains.values() for name in policies_of(chain.rules)}
+        result = nfct.run(argv, policies, in_use)
+        if policies.tunables != tunables:
+            complain("nfct: NFQFW_STATE names a saved ruleset, which has no settings")
+            return 1
+        if policies.list() != before:
+            replace_file(path, nfct.run(["--save"], policies).stdout)
+    return show(result, terminal)
+
+
+def replace_file(path: str, text: str) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise NfqfwError(f"{path}: {error.strerror}") from None
 
 
 class DaemonNeeded(BaseException):
@@ -35,6 +81,8 @@ class DaemonNeeded(BaseException):
 
 class EmptyStore(MemoryStore):
     """The Store of a namespace where no daemon runs: everything is empty, and it can only stay so."""
+
+    policies: Mapping = {}
 
     def commit(self, changed: dict[int, Ruleset], counted: bool = False) -> dict[int, Ruleset]:
         if not all(map(is_pristine, changed.values())):
@@ -78,6 +126,23 @@ def on_no_flows(argv: list[str], terminal: Terminal) -> int:
     return result.code
 
 
+def on_no_policies(argv: list[str], terminal: Terminal) -> int:
+    from nfqfw.conntrack import nfct
+    from nfqfw.conntrack.timeouts import PolicyList
+    from nfqfw.daemon.flows import show
+
+    class NoPolicies(PolicyList):
+        """The time-out policies of a namespace where no daemon runs: none, and there can only be none."""
+
+        def add(self, policy) -> None:
+            raise DaemonNeeded
+
+        def set_defaults(self, tracker, seconds) -> None:
+            raise DaemonNeeded
+
+    return show(nfct.run(argv, NoPolicies()), terminal)
+
+
 def is_pristine(ruleset: Ruleset) -> bool:
     """True if the ruleset has no rule, no user chain and only policies ACCEPT: what a namespace without a daemon has."""
     return all(chain.policy == "ACCEPT" and not chain.rules for table in ruleset.tables.values() for chain in table.chains.values())
@@ -88,6 +153,8 @@ def without_daemon(tool: str, argv: list[str], terminal: Terminal) -> int:
     try:
         if tool == "conntrack":
             return on_no_flows(argv, terminal)
+        if tool == "nfct":
+            return on_no_policies(argv, terminal)
         return run_applet(tool, argv, EmptyStore(), terminal)
     except DaemonNeeded:
         return through_new_daemon(tool, argv, terminal)

@@ -98,11 +98,13 @@ def remove_directory() -> None:
             server.close()
 
 
-def start_in_background(rules4: str | None, rules6: str | None, options: dict) -> None:
-    files = [word for name, path in (("--rules4", rules4), ("--rules6", rules6)) if path for word in (name, os.path.abspath(path))]
+def start_in_background(rules4: str | None, rules6: str | None, options: dict, policies: os.PathLike | None = None) -> None:
+    """policies: a file of nfct commands."""
+    files = [word for name, path in (("--rules4", rules4), ("--rules6", rules6), ("--nfct", policies)) if path
+             for word in (name, os.path.abspath(path))]
     start_daemon(["--options", json.dumps(options), *files])
 
 
-def run_in_foreground(rules4: str | None, rules6: str | None, options: dict) -> None:
+def run_in_foreground(rules4: str | None, rules6: str | None, options: dict, policies: os.PathLike | None = None) -> None:
     from nfqfw.daemon.service import Daemon, Options, load_rules
-    Daemon(load_rules(rules4, 2), load_rules(rules6, 10), Options(**options)).serve()
+    Daemon(load_rules(rules4, 2), load_rules(rules6, 10), Options(**options), policies=policies).serve()

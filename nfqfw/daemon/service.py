@@ -46,15 +46,19 @@ class Options:
 class Daemon:
     """One daemon.  `rules4` and `rules6` are checked Rulesets or None; `evaluator` is for tests.
 
-    `log` takes what we have to say ourselves, `on_lines(kind, lines)` the text of LOG rules and traced packets.
+    `log` takes what we have to say ourselves, `on_lines(kind, lines)` the text of LOG rules and traced packets.  `policies`: a file of
+    nfct commands that are run first.
     """
 
     def __init__(self, rules4=None, rules6=None, options: Options = Options(), evaluator=None,
-                 log: Callable[[str], None] | None = None, on_lines: Callable[[str, list[str]], None] | None = None) -> None:
+                 log: Callable[[str], None] | None = None, on_lines: Callable[[str, list[str]], None] | None = None,
+                 policies: os.PathLike | None = None) -> None:
         self.options = options
         self.log = log or to_stderr
         self.evaluator = evaluator if evaluator is not None else make_evaluator(options, on_lines or print_lines)
         self.control = Control(self.evaluator)
+        if policies is not None:
+            self.evaluator.flows.load_policies(policies)
         self.initial = [rules for rules in (rules4, rules6) if rules is not None]
         self.server = Server(wire.daemon_directory(), {
             "applet": self.control.applet, "sysctl": self.control.sysctl, "status": self.status, "down": self.down}, self.log)
@@ -197,6 +201,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--options", type=json.loads, default={})
     parser.add_argument("--rules4")
     parser.add_argument("--rules6")
+    parser.add_argument("--nfct")
     parser.add_argument("--ready-fd", type=int, required=True)
     given = parser.parse_args(argv)
 
@@ -216,7 +221,7 @@ def main(argv: list[str]) -> int:
     try:
         rules = load_rules(given.rules4, 2), load_rules(given.rules6, 10)
         log = FileLog()
-        daemon = Daemon(*rules, options=Options(**given.options), log=log, on_lines=background_lines(log))
+        daemon = Daemon(*rules, options=Options(**given.options), log=log, on_lines=background_lines(log), policies=given.nfct)
         if daemon.options.autostarted and not daemon.claim_or_find():
             tell("ready")                               # two commands started a daemon at once: the other one serves
             return 0

@@ -14,7 +14,7 @@ LAUNCHER = "xtables-legacy-multi"
 LINKS = (
     "iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore",
     "iptables-legacy", "iptables-legacy-save", "iptables-legacy-restore",
-    "ip6tables-legacy", "ip6tables-legacy-save", "ip6tables-legacy-restore", "conntrack",
+    "ip6tables-legacy", "ip6tables-legacy-save", "ip6tables-legacy-restore", "conntrack", "nfct",
 )
 SHEBANG_BYTES = 255             # BINPRM_BUF_SIZE 256 less the newline
 MARK = "nfqfw shim"

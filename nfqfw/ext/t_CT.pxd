@@ -12,7 +12,7 @@ cdef enum ZoneSide:             # Packet.zone_dir
     ZONE_REPLY = 2
 
 
-cdef struct CtInfoBlock:        # "<IHHHBBBBxx"; the template that Packet.ct_template names
+cdef struct CtInfoBlock:        # "<IHHHBBBBH"; the template that Packet.ct_template names
     uint32_t state              # offset of its mark, 4 bytes, in the rule-state memory
     uint16_t zone
     uint16_t helper             # number of the helper (ext/helpers.py), 0 = none
@@ -20,7 +20,8 @@ cdef struct CtInfoBlock:        # "<IHHHBBBBxx"; the template that Packet.ct_tem
     uint8_t zone_dir            # ZoneSide
     uint8_t zone_from_mark      # 1 = the zone is the low half of the packet's mark
     uint8_t notrack
-    uint8_t pad[3]
+    uint8_t pad
+    uint16_t timeouts           # number of the time-out policy's name (ext/timeouts.py), 0 = none
 
 
 cdef inline uint32_t* template_mark(const Packet* p, const Context* c) noexcept nogil:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from nfqfw.errors import RuleError
-from nfqfw.ext import helpers
+from nfqfw.ext import helpers, timeouts
 from nfqfw.ext.api import KernelRefusal, Only, Opt, target
 from nfqfw.ext.lowering import Action, Unevaluated
 
@@ -28,6 +28,17 @@ def parse_events(text: str, table) -> int:
 
 def events_text(bits: int, table) -> str:
     return ",".join(name for i, name in enumerate(table) if bits >> i & 1)
+
+
+def check_policy(name: str, place) -> None:
+    """The kernel's refusals of a rule that names a time-out policy."""
+    policy = place.policies.get(name)
+    if policy is None:
+        raise KernelRefusal("ENOENT", f'No such timeout policy "{name}"')
+    if policy.family != place.family:
+        raise KernelRefusal("EINVAL", f"Timeout policy `{name}' can only be used by L3 protocol number {policy.family}")
+    if policy.proto != timeouts.tracker_of(place.protocol):
+        raise KernelRefusal("EINVAL", f"Timeout policy `{name}' can only be used by L4 protocol number {policy.proto}")
 
 
 def chosen_events(values: dict) -> int:
@@ -74,7 +85,7 @@ class Ct:
         if "notrack" in values:
             yield "notrack", ""
         for key in ("helper", "timeout"):
-            if key in values:
+            if values.get(key):                     # an empty name is none
                 yield key, values[key]
         if values.get("ctevents"):
             yield "ctevents", events_text(values["ctevents"], EVENTS)
@@ -83,26 +94,32 @@ class Ct:
         if values.get("zone"):
             yield SIDE_WORDS[values["sides"]], str(values["zone"])
 
-    def check(self, use, rule):
-        if not use.values.keys() & {"helper", "timeout"}:
+    check_needs_hooks = True                        # what it finds depends on the policies there are: it may not be kept
+
+    def check(self, use, place):
+        helper, timeout = use.values.get("helper"), use.values.get("timeout")
+        if "notrack" in use.values or not (helper or timeout):
             return
-        if not rule.protocol or rule.protocol_inverted:
-            raise KernelRefusal("ENOENT" if "helper" in use.values else "EINVAL", "You must specify a L4 protocol and not use inversions on it")
-        if "helper" in use.values and not helpers.number_of(use.values["helper"], rule.protocol, rule.family):
-            raise KernelRefusal("ENOENT", f'No such helper "{use.values["helper"]}"')
+        if not place.protocol or place.protocol_inverted:
+            raise KernelRefusal("ENOENT" if helper else "EINVAL", "You must specify a L4 protocol and not use inversions on it")
+        if helper and not helpers.number_of(helper, place.protocol, place.family):
+            raise KernelRefusal("ENOENT", f'No such helper "{helper}"')
+        if timeout and place.policies is not None:
+            check_policy(timeout, place)
 
     def lower(self, use, rule):
         values = use.values
         if "notrack" in values:
             return Action("notrack")            # by itself it makes the kernel track nothing (oracle seed 8)
-        if "timeout" in values:
-            return Unevaluated("not evaluated yet: CT" + self.save(use))
+        policy = timeouts.number_of(values["timeout"]) if values.get("timeout") else 0
+        if values.get("timeout") and not policy:
+            return Unevaluated(f"not possible: rules have named {timeouts.NAMES_MOST} time-out policies already")
         zone, sides = values.get("zone", 0), values.get("sides", 3)
         from_mark = zone == "mark"
-        helper = helpers.number_of(values["helper"]) if "helper" in values else 0
+        helper = helpers.number_of(values["helper"]) if values.get("helper") else 0
         if helper:
             helpers.NAMED.add(values["helper"])
-        info = struct.pack("<IHHHBBBBxx", 0, 0 if from_mark else zone, helper, chosen_events(values), sides % 3, from_mark, 0, 0)
+        info = struct.pack("<IHHHBBBBH", 0, 0 if from_mark else zone, helper, chosen_events(values), sides % 3, from_mark, 0, 0, policy)
         return Action("ct", info, ("conntrack", "defrag"), state=bytes(4))     # its mark
 
 

@@ -162,7 +162,7 @@ def change(call: Call, command: Command) -> None:
         call.out += verbose_lines(call, command, rules, editor)
     if command.command != "C" and editor.changed:
         new = ruleset.with_table(editor.finish())
-        check(new, [command.table])
+        check(new, [command.table], call.store.policies)
         call.store.commit({call.family: new})
 
 
@@ -354,7 +354,7 @@ def restore_text(call: Call, text: str, options: restore.Options, path: str) -> 
                     commits = len(restorer.committed)
                     restorer.feed(line)
                     if len(restorer.committed) != commits and not options.test:
-                        check(Ruleset(call.family, {restorer.committed[-1].name: restorer.committed[-1]}))
+                        check(Ruleset(call.family, {restorer.committed[-1].name: restorer.committed[-1]}), None, call.store.policies)
             check_size(restorer.finish())
             if restorer.editor is not None or restorer.skipping:
                 call.err.append(f"{call.program}: COMMIT expected at line {restorer.line + 1}\n")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -22,6 +23,8 @@ from nfqfw.rules.model import Ruleset
 
 
 class Store(Protocol):
+    policies: Mapping | None        # time-out policies that CT rules may name (conntrack/timeouts.py), None = not known here
+
     def transaction(self, write: bool) -> AbstractContextManager[None]:
         """Keep others from committing (write) until the block ends; a reader sees one state throughout."""
 
@@ -41,6 +44,8 @@ class Store(Protocol):
 
 class MemoryStore:
     """A store without packets: for tests, and the heart of the state file."""
+
+    policies: Mapping | None = None
 
     def __init__(self, rulesets: dict[int, Ruleset] | None = None):
         self.rulesets = {2: Ruleset(2), 10: Ruleset(10), **(rulesets or {})}

@@ -6,7 +6,7 @@ What the walk needs to know of a chain is kept in `Chain.summary`, so that a cha
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple
+from typing import Iterator, Mapping, NamedTuple
 
 from nfqfw.errors import OTHER_PROBLEM, RuleError, RuleErrors, Span
 from nfqfw.ext.api import HOOK_NAMES, MATCH, KernelRefusal, Use
@@ -57,11 +57,14 @@ def summarise(chain: Chain, table: str, family: int) -> Summary:
     return chain.summary
 
 
-def check(ruleset: Ruleset, only: list[str] | None = None) -> None:
-    """Raise RuleErrors with everything that the kernel would refuse in these tables (all by default)."""
+def check(ruleset: Ruleset, only: list[str] | None = None, policies: Mapping | None = None) -> None:
+    """Raise RuleErrors with everything that the kernel would refuse in these tables (all by default).
+
+    policies: the time-out policies there are, by name (conntrack/timeouts.py); None = not known here, any name will do.
+    """
     check_size(ruleset)
     errors = [error for name, table in ruleset.tables.items() if only is None or name in only
-              for error in table_errors(table, ruleset.family)]
+              for error in table_errors(table, ruleset.family, policies)]
     if errors:
         raise RuleErrors(errors)
 
@@ -72,7 +75,7 @@ def check_size(ruleset: Ruleset) -> None:
         raise RuleErrors([too_many_rules()])
 
 
-def table_errors(table: Table, family: int) -> Iterator[RuleError]:
+def table_errors(table: Table, family: int, policies: Mapping | None = None) -> Iterator[RuleError]:
     reach: dict[str, int] = {}                      # chain -> bits of the hooks that come to it
     looped = False
     for name, hook in BUILTIN_CHAINS[table.name].items():
@@ -85,7 +88,7 @@ def table_errors(table: Table, family: int) -> Iterator[RuleError]:
         summary = summarise(chain, table.name, family)
         yield from summary.errors
         for rule, reached in summary.hooked:
-            yield from hook_errors(rule, table.name, family, reach.get(chain.name, 0) if reached else 0)
+            yield from hook_errors(Place(rule, table.name, reach.get(chain.name, 0) if reached else 0, family, policies))
 
 
 def walk(table: Table, start: str, hook: int, reach: dict[str, int], family: int) -> Iterator[RuleError]:
@@ -133,8 +136,9 @@ def static_error(use: Use, rule: Rule, table: str, family: int) -> RuleError | N
     return None
 
 
-def hook_errors(rule: Rule, table: str, family: int, hooks: int) -> Iterator[RuleError]:
+def hook_errors(place: Place) -> Iterator[RuleError]:
     """Refusals for the hooks that reach the rule: the first of each match from left to right, then of the target."""
+    rule, hooks = place.rule, place.hooks
     uses = (*rule.matches, rule.target) if type(rule.target) is Use else rule.matches
     for use in uses:
         ext = use.ext
@@ -143,10 +147,10 @@ def hook_errors(rule: Rule, table: str, family: int, hooks: int) -> Iterator[Rul
         allowed = sum(1 << hook for hook in ext.only.hooks)
         if ext.only.hooks and hooks & ~allowed:
             verb = "valid" if ext.kind == MATCH else "usable"
-            yield refusal(rule, "EINVAL", f"{head_of(use, family)}used from hooks {hook_list(hooks)}, but only {verb} "
+            yield refusal(rule, "EINVAL", f"{head_of(use, place.family)}used from hooks {hook_list(hooks)}, but only {verb} "
                                           f"from {hook_list(allowed)}")
         elif ext.check_needs_hooks:
-            found = own_error(use, Place(rule, table, hooks, family))
+            found = own_error(use, place)
             if found is not None:
                 yield found
 
@@ -163,9 +167,9 @@ def own_error(use: Use, place: Place) -> RuleError | None:
 class Place:
     """A rule, and where it stands: what an extension's check may look at."""
 
-    __slots__ = ("rule", "table", "hooks", "family", "protocol", "protocol_inverted", "matches")
+    __slots__ = ("rule", "table", "hooks", "family", "protocol", "protocol_inverted", "matches", "policies")
 
-    def __init__(self, rule: Rule, table: str, hooks: int, family: int):
+    def __init__(self, rule: Rule, table: str, hooks: int, family: int, policies: Mapping | None = None):
         self.rule = rule
         self.table = table
         self.hooks = hooks                  # bits 1 << hook of the hooks that reach it
@@ -173,6 +177,7 @@ class Place:
         self.protocol = rule.protocol
         self.protocol_inverted = rule.protocol_inverted
         self.matches = rule.matches
+        self.policies = policies            # time-out policies by name, None = not known here
 
 
 def hook_list(bits: int) -> str:

@@ -26,7 +26,8 @@ class Step:
     packet: Packet
     ctstate: str = ""                       # what a human expects: class of the packet, then state of its connection
     state: str = ""
-    command: str = ""                       # instead of a packet: arguments of conntrack, asked of the real tool and of ours
+    command: str = ""                       # instead of a packet: arguments of a tool, asked of the real one and of ours
+    tool: str = "conntrack"                 # or nfct
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Case:
     steps: list[Step]
     name: str = ""
     settings: dict[str, str] = field(default_factory=dict)      # nf_conntrack_* and other sysctls, without net.netfilter.
+    policies: list[str] = field(default_factory=list)           # nfct commands that make the time-out policies which the rules name
 
     def whole_rules(self) -> str:
         """The rules with every table: what iptables-restore needs to leave nothing of the case before."""

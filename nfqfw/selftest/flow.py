@@ -3,6 +3,7 @@
     # orderly close by the server                         a comment
     family 4                                              4, 6 or both (default)
     set nf_conntrack_tcp_loose 0                          a sysctl of this case
+    nfct add timeout short $inet tcp established 10       a time-out policy for its rules
     rules                                                 iptables-save text up to `end`; $C0 $S0 $R1 ... are addresses,
     *filter                                               $icmp the family's ICMP protocol
     ...
@@ -10,7 +11,7 @@
     +0     client tcp S 100:101(0)      ; NEW SYN_SENT    delay in seconds, where it enters, packet ; expected
     +0.01  server tcp S. 500:501(0) ack 101 ; ESTABLISHED SYN_RECV 60
 
-    +0     run conntrack -L expect                       a command on the connections: what it says is compared between the twins
+    +0     run conntrack -L expect                       a command on the connections (or of nfct): what it says is compared between the twins
 
 Where it enters: `client` and `server` are the router's two links, `local` means sent by the router.  Ends that are not
 written are C0:1111>S0:80 for TCP, C0:5000>S0:53 for UDP and C0>S0 otherwise, turned round for `server`; the router's own
@@ -34,7 +35,7 @@ from nfqfw.selftest.packets import IPV4, IPV6, FlowError, Packet, address, icmp_
 CLASSES = ("INVALID", "NEW", "ESTABLISHED", "RELATED", "UNTRACKED")
 _FAMILIES = {"4": (IPV4,), "6": (IPV6,), "both": (IPV4, IPV6)}
 _PORTS = {"tcp": (1111, 80), "udp": (5000, 53), "udplite": (5000, 53), "sctp": (7777, 80)}
-_COMMAND = re.compile(r"^\+([\d.]+)\s+run\s+conntrack\s+(.*)$")
+_COMMAND = re.compile(r"^\+([\d.]+)\s+run\s+(conntrack|nfct)\s+(.*)$")
 _STEP = re.compile(r"^\+([\d.]+)\s+(\w+)\s+([^;]+?)\s*(?:;\s*(.*))?$")
 
 
@@ -44,7 +45,7 @@ def read_flow(path: Path) -> list[Case]:
 
 
 def parse_flow(text: str, name: str = "flow") -> list[Case]:
-    families, rules, settings, steps = _FAMILIES["both"], "", {}, []
+    families, rules, settings, policies, steps = _FAMILIES["both"], "", {}, [], []
     lines = iter(enumerate(text.splitlines(), 1))
     for number, line in lines:
         line = line.strip()
@@ -56,6 +57,8 @@ def parse_flow(text: str, name: str = "flow") -> list[Case]:
             elif line.startswith("set "):
                 _, key, value = line.split()
                 settings[key] = value
+            elif line.startswith("nfct "):
+                policies.append(line.removeprefix("nfct "))
             elif line == "rules":
                 rules = _until_end(lines)
             else:
@@ -63,7 +66,7 @@ def parse_flow(text: str, name: str = "flow") -> list[Case]:
         except (FlowError, KeyError, ValueError, IndexError) as error:
             raise FlowError(f"{name}:{number}: {error}\n{line}") from error
     return [Case(f, substitute(rules, f), [replace(s, command=substitute(s.command, f)) for s in steps], f"{name}/v{4 if f == IPV4 else 6}",
-                 settings) for f in families]
+                 settings, [substitute(p, f) for p in policies]) for f in families]
 
 
 def _until_end(lines) -> str:
@@ -77,14 +80,14 @@ def _until_end(lines) -> str:
 
 
 def substitute(rules: str, family: int) -> str:
-    rules = rules.replace("$icmp", "icmp" if family == IPV4 else "ipv6-icmp")
+    rules = rules.replace("$icmpname", "icmp" if family == IPV4 else "icmpv6").replace("$icmp", "icmp" if family == IPV4 else "ipv6-icmp").replace("$inet", "inet" if family == IPV4 else "inet6")
     return re.sub(r"\$([CSRBNM]\d*)", lambda m: address(m[1], family), rules)
 
 
 def _step(line: str) -> Step:
     command = _COMMAND.match(line)
     if command:
-        return Step(float(command[1]), "", Packet(), command=command[2])
+        return Step(float(command[1]), "", Packet(), command=command[3], tool=command[2])
     found = _STEP.match(line)
     if not found or found[2] not in POINTS:
         raise FlowError("a step is: +SECONDS client|server|local PACKET [; EXPECTED]")
@@ -164,10 +167,11 @@ def write_flow(case: Case, note: str = "") -> str:
     out = [f"# {line}" for line in note.splitlines()]
     out.append(f"family {4 if case.family == IPV4 else 6}")
     out += [f"set {k} {v}" for k, v in case.settings.items()]
+    out += [f"nfct {command}" for command in case.policies]
     out += ["rules", case.rules.strip(), "end"] if case.rules.strip() else []
     for step in case.steps:
         if step.command:
-            out.append(f"+{step.delay:g} run conntrack {step.command}")
+            out.append(f"+{step.delay:g} run {step.tool} {step.command}")
             continue
         expected = " ".join(filter(None, (step.ctstate or ("-" if step.state else ""), step.state)))
         out.append(f"+{step.delay:g} {step.point} {step.packet.text()}" + (f" ; {expected}" if expected else ""))

@@ -29,6 +29,7 @@ class KernelTwin(Router):
 
     def _build(self) -> None:
         super()._build()
+        self.policies: list[str] = []
         for family in (IPV4, IPV6):
             self._restore(family, "")
         if self.classes:
@@ -52,6 +53,7 @@ class KernelTwin(Router):
         """Load the case's rules, send its packets, read everything; `states` lists connections after every packet."""
         with self.inside():
             self._settings(case.settings)
+            self._policies(case.policies)
             self._restore(case.family, case.rules)
             self.log.drain()
             outcome = Outcome()
@@ -59,7 +61,7 @@ class KernelTwin(Router):
                 if step.delay >= 0.001:
                     time.sleep(step.delay)
                 if step.command:
-                    outcome.commands.append(self._command(step.command))
+                    outcome.commands.append(self._command(step.command, step.tool))
                     outcome.steps.append([])
                     outcome.classes += [""] * self.classes
                 else:
@@ -70,11 +72,23 @@ class KernelTwin(Router):
             outcome.connections = self.ct.take()
             return outcome
 
-    def _command(self, text: str) -> str:
+    def _policies(self, wanted: list[str]) -> None:
+        """Only these time-out policies; those of the case before go, with the rules that name them."""
+        if self.policies:
+            for family in (IPV4, IPV6):
+                self._restore(family, "")
+            self._command("flush timeout", "nfct")
+        self.policies = wanted
+        for command in wanted:
+            said = self._command(command, "nfct")
+            if said != normal_listing(0, ""):
+                raise RuntimeError(f"nfct {command}: {said}")
+
+    def _command(self, text: str, tool: str = "conntrack") -> str:
         if text.startswith("--proc"):
             with open("/proc/thread-self/net/nf_conntrack" + ("_expect" if "expect" in text else "")) as f:
                 return normal_listing(0, f.read())
-        done = subprocess.run([real_tool("conntrack"), *text.split()], capture_output=True, text=True, env=self.environment, check=False)
+        done = subprocess.run([real_tool(tool), *text.split()], capture_output=True, text=True, env=self.environment, check=False)
         return normal_listing(done.returncode, done.stdout + done.stderr)
 
     def counters(self, family: int) -> Counters:

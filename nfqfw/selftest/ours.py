@@ -16,6 +16,8 @@ from nfqfw import compile as compiler
 from nfqfw import packets as door
 from nfqfw._conntrack import ConntrackTable
 from nfqfw._engine import Engine, LoadedProgram
+from nfqfw.conntrack import nfct
+from nfqfw.conntrack._policies import TimeoutPolicies
 from nfqfw.conntrack.command import run as conntrack_tool
 from nfqfw.ext.lowering import Action
 from nfqfw.host import Host
@@ -99,6 +101,7 @@ class OurTwin:
         """classes: track whatever the rules say, as the kernel's twin does where it logs every packet's class."""
         self.classes = classes
         self.table = ConntrackTable(4096)
+        self.policies = TimeoutPolicies(self.table)
         self.host = lab_host()
         self.engine = Engine(self.table, self.host.block)
         self.now = START
@@ -123,7 +126,9 @@ class OurTwin:
         self._pieces = []
         self.table.flush()
         self._settings(case.settings)
-        self.loaded = LoadedProgram(program_of(case, self.classes))
+        nfct.run(["flush", "timeout"], self.policies)
+        nfct.load("\n".join(case.policies), case.name, self.policies)
+        self.loaded = LoadedProgram(program_of(case, self.classes, self.policies))
         self.engine.load(self.loaded)
         self.reassembly = Reassembly()
         self.family = case.family
@@ -131,7 +136,7 @@ class OurTwin:
         for step in case.steps:
             self.now += int(step.delay * 1e9) or PACKET_NS
             if step.command:
-                said = conntrack_tool(step.command.split(), self.table, now_ns=self.now, wall_ns=WALL)
+                said = self._command(step.command.split(), step.tool)
                 outcome.commands.append(normal_listing(said.code, said.stdout + said.stderr))
                 outcome.steps.append([])
                 outcome.classes.append("")
@@ -143,6 +148,11 @@ class OurTwin:
         self._note_rules()
         outcome.connections = self.connections()
         return outcome
+
+    def _command(self, argv: list[str], tool: str):
+        if tool == "nfct":
+            return nfct.run(argv, self.policies, self.loaded.program.policies)
+        return conntrack_tool(argv, self.table, now_ns=self.now, wall_ns=WALL)
 
     def _note_rules(self) -> None:
         """Count the opcodes of every rule that a packet of this case matched."""
@@ -297,10 +307,10 @@ def tracking(rules: str) -> str:
     return f"{head}*security\n:oracle - [0:0]\n{body}-A oracle -m conntrack --ctstate NEW\nCOMMIT\n{tail}"
 
 
-def program_of(case: Case, track: bool = False) -> compiler.Program:
+def program_of(case: Case, track: bool = False, policies=None) -> compiler.Program:
     text = tracking(case.whole_rules()) if track else case.whole_rules()
     ruleset = load(text, case.name, case.family)
-    check(ruleset)
+    check(ruleset, None, policies)
     return compiler.compile_rulesets([ruleset])
 
 

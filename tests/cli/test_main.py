@@ -86,5 +86,5 @@ def test_an_applet_starts_without_click(argv):
 
 
 def test_applet_names_are_those_of_the_real_tools():
-    assert {"iptables", "ip6tables-save", "iptables-legacy-restore", "xtables-legacy-multi", "conntrack"} <= APPLETS
-    assert len(APPLETS) == 2 * 2 * 3 + 2
+    assert {"iptables", "ip6tables-save", "iptables-legacy-restore", "xtables-legacy-multi", "conntrack", "nfct"} <= APPLETS
+    assert len(APPLETS) == 2 * 2 * 3 + 3

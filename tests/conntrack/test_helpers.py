@@ -52,7 +52,7 @@ def test_policies_of_first_classes_are_the_kernels():
               for i, helper in enumerate(UDP_HELPERS) for n in range((helper.policies[0].most or UNBOUNDED) + 1)]
     case, = parse_flow("\n".join(["family 4", "rules", rules + "end", *steps, "+0 run conntrack -L expect"]))
     with twin.KernelTwin() as kernel:
-        kernel._command, said = lambda text: said.append(twin.KernelTwin._command(kernel, text)) or said[-1], []
+        kernel._command, said = lambda text, tool: said.append(twin.KernelTwin._command(kernel, text, tool)) or said[-1], []
         kernel.run(case)
     lines = said[-1].splitlines()
     for helper in UDP_HELPERS:

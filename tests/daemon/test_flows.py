@@ -126,3 +126,45 @@ def test_settings(namespace):
     refused = namespace.nfqfw("sysctl", "nf_conntrack_udp_timeout=99", "nf_conntrack_icmp_timeout=-1", code=None)
     assert "nf_conntrack_icmp_timeout: -1 is not in" in refused
     assert " = 30\n" in namespace.nfqfw("sysctl", "nf_conntrack_udp_timeout")              # none of the two was set
+
+
+# ---- time-out policies -----------------------------------------------------------------------------------------------
+
+ADD = ("nfct", "add", "timeout", "brief", "inet", "udp", "unreplied", "500", "replied", "600")
+RULE = ("iptables", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "-j", "CT", "--timeout", "brief")
+BUSY = "nfct v1.4.7: netlink error: Device or resource busy\n"
+SEND = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 77))"
+
+
+def test_a_policy_makes_a_daemon_and_a_rule_needs_it(namespace):
+    assert namespace.nfqfw("nfct", "list", "timeout") == namespace.nfqfw("nfct", "flush", "timeout") == ""
+    assert "No chain/target/match by that name" in namespace.nfqfw(*RULE, code=1)
+    assert namespace.daemon_pid() is None
+    namespace.nfqfw(*ADD)
+    namespace.nfqfw(*RULE)
+    assert namespace.nfqfw("nfct", "delete", "timeout", "brief", code=1) == BUSY
+    namespace.nfqfw("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+    namespace.run(sys.executable, "-c", SEND)
+    assert "udp      17 499 src=127.0.0.1" in namespace.nfqfw("conntrack", "-L", "-p", "udp")
+    namespace.nfqfw("iptables", "-t", "raw", "-F")
+    assert namespace.nfqfw("nfct", "delete", "timeout", "brief") == ""
+    assert "udp      17 49" in namespace.nfqfw("conntrack", "-L", "-p", "udp")
+    namespace.run(sys.executable, "-c", SEND)
+    assert "udp      17 29 src=127.0.0.1" in namespace.nfqfw("conntrack", "-L", "-p", "udp")
+    assert "No chain/target/match by that name" in namespace.nfqfw(*RULE, code=1)
+
+
+def test_policies_are_saved_and_given_at_the_start(namespace, tmp_path):
+    """`up --nfct`: before the rules that name them; what is wrong starts nothing."""
+    file, rules = tmp_path / "policies", tmp_path / "rules.v4"
+    rules.write_text("*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -p udp -j CT --timeout brief\nCOMMIT\n")
+    file.write_text("# site\nnfct add timeout brief inet udp replied 5 foo 6\n")
+    refused = namespace.nfqfw("up", "-b", "--nfct", str(file), str(rules), code=2)
+    assert f"{file}:2:1: nfct v1.4.7: Wrong state name: `foo' for protocol `udp'" in refused
+    assert 'rules.v4:3:1: No such timeout policy "brief"' in namespace.nfqfw("up", "-b", str(rules), code=None)
+    assert namespace.daemon_pid() is None
+    file.write_text("nfct add timeout brief inet udp unreplied 5 replied 6\n")
+    namespace.nfqfw("up", "-b", "--nfct", str(file), str(rules))
+    assert namespace.nfqfw("nfct", "--save") == "add timeout brief inet udp unreplied 5 replied 6\n"
+    assert namespace.nfqfw("nfct", "default-set", "timeout", "inet", "udp", "replied", "77") == ""
+    assert namespace.nfqfw("sysctl", "nf_conntrack_udp_timeout_stream").endswith(" = 77\n")

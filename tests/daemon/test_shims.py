@@ -13,9 +13,9 @@ PACKAGE = {f"{family}{form}{part}" for family in ("iptables", "ip6tables") for f
            for part in ("", "-save", "-restore")} | {"xtables-legacy-multi"}
 
 
-def test_every_name_of_the_package_and_conntrack(tmp_path):
+def test_every_name_of_the_package_conntrack_and_nfct(tmp_path):
     write_shims(str(tmp_path / "shims"))
-    assert set(os.listdir(tmp_path / "shims")) == PACKAGE | {"conntrack"}
+    assert set(os.listdir(tmp_path / "shims")) == PACKAGE | {"conntrack", "nfct"}
 
 
 def test_writing_again_replaces(tmp_path):

@@ -92,3 +92,19 @@ def test_read_only_place_can_be_read(state):
     os.chmod(os.path.dirname(state), 0o755)
     assert "-N web" in tool(state, "iptables", "-S")
     assert "Permission denied" in tool(state, "iptables", "-N", "more", code=1)
+
+
+def test_policies_of_a_state_file(state):
+    """FILE.nfct; without one any name is taken, with one a rule needs its policy and keeps it from going."""
+    rule = ("iptables", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "-j", "CT", "--timeout")
+    tool(state, *rule, "whatever")
+    tool(state, "nfct", "add", "timeout", "brief", "inet", "udp", "replied", "5")
+    assert tool(state, "nfct", "--save") == "add timeout brief inet udp unreplied 30 replied 5\n"
+    assert "No chain/target/match by that name" in tool(state, "iptables", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "-j", "CT", "--timeout", "x", code=1)
+    tool(state, "iptables", "-t", "raw", "-F")
+    tool(state, *rule, "brief")
+    assert "Device or resource busy" in tool(state, "nfct", "delete", "timeout", "brief", code=1)
+    tool(state, "iptables", "-t", "raw", "-F")
+    tool(state, "nfct", "delete", "timeout", "brief")
+    assert tool(state, "nfct", "list", "timeout") == ""
+    assert "no settings" in tool(state, "nfct", "default-set", "timeout", "inet", "udp", "replied", "5", code=1)
