@@ -196,7 +196,8 @@ cdef bint invert_tuple(const Tuple* tuple, Tuple* out) noexcept nogil
 cdef uint64_t conntrack_path_numbers(Conntrack* t, uint32_t n) noexcept nogil
 cdef void conntrack_remember(Conntrack* t, uint32_t conn, uint32_t life, uint32_t direction, uint32_t path) noexcept nogil
 cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil
-cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil
+cdef uint32_t conntrack_prefetch_entry(Conntrack* t, const Packet* p) noexcept nogil
+cdef void conntrack_prefetch_more(Conntrack* t, const Packet* p, uint32_t conn) noexcept nogil
 cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noexcept nogil
 cdef int conntrack_confirm(Conntrack* t, Packet* p, uint64_t now_ns) noexcept nogil
 cdef void conntrack_hold(Conntrack* t, uint32_t conn) noexcept nogil

@@ -386,12 +386,12 @@ cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil:
     prefetch(bucket_of(t.index, p.flow_hash))
 
 
-cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil:
-    """Second stage: ask for the entry's lines."""
+cdef uint32_t conntrack_prefetch_entry(Conntrack* t, const Packet* p) noexcept nogil:
+    """Second stage: ask for the entry's lines.  Its likely number, 0 = none."""
     cdef const Bucket* b
-    cdef uint32_t mask, i
+    cdef uint32_t mask, i = 0
     if p.flow_hash == 0:
-        return
+        return 0
     b = bucket_of(t.index, p.flow_hash)
     mask = match10(b.tag, tag_of(p.flow_hash))
     if mask:
@@ -399,6 +399,13 @@ cdef void conntrack_prefetch_entry(Conntrack* t, Packet* p) noexcept nogil:
         prefetch(&t.table.hot[i])
         if p.proto == PROTO_TCP:
             prefetch(&t.table.window[i])
+    return i
+
+
+cdef void conntrack_prefetch_more(Conntrack* t, const Packet* p, uint32_t i) noexcept nogil:
+    """Third stage: what is only asked for where the entry says so.  A young answered UDP flow: when it becomes a stream."""
+    if i and p.proto == PROTO_UDP and t.table.hot[i].status & (SEEN_REPLY | ASSURED) == SEEN_REPLY:
+        prefetch(&t.table.cold[i].stream_ts)
 
 
 # ---- the last hook -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from nfqfw._atomic cimport give_way, load32
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple, direction_of, read_tuple
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
-                               conntrack_path_numbers, conntrack_prefetch_bucket, conntrack_prefetch_entry,
+                               conntrack_path_numbers, conntrack_prefetch_bucket, conntrack_prefetch_entry, conntrack_prefetch_more,
                                conntrack_release, conntrack_remember)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
                             defrag_free, defrag_new, defrag_release, leaves_whole)
@@ -682,6 +682,7 @@ cdef inline void take_up(EngineState* e, uint64_t now_ns) noexcept nogil:
 
 cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept nogil:
     """Stages ahead of judging: parse all, then ask memory for all buckets, then for all entries, so that they come together."""
+    cdef uint32_t likely[KEYED_MAX]
     cdef uint32_t i, keyed = 0
     cdef bint tracks = (e.c.program.features[0] | e.c.program.features[1]) & NEEDS_CONNTRACK and n > 1
     for i in range(n):
@@ -698,8 +699,11 @@ cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept n
     for i in range(keyed):
         inflight_prefetch_record(e.inflight, e.keys[i][0])
     if tracks:
+        n = n if n < KEYED_MAX else KEYED_MAX
         for i in range(n):
-            conntrack_prefetch_entry(e.conntrack, &packets[i])
+            likely[i] = conntrack_prefetch_entry(e.conntrack, &packets[i])
+        for i in range(n):
+            conntrack_prefetch_more(e.conntrack, &packets[i], likely[i])
 
 
 cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil:

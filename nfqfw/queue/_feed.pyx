@@ -55,11 +55,13 @@ cdef class Feed:
     cdef uint8_t* _buffers
     cdef Packet _packets[64]
     cdef uint32_t _n
+    cdef uint64_t _random       # which flows measure() takes next
 
     def __cinit__(self, engine):
         capsule = engine.door()
         self._door = (<EngineDoor*>PyCapsule_GetPointer(capsule, b"nfqfw.EngineDoor"))[0]
         self._engine = (engine, capsule)
+        self._random = 88172645463325252
         self._buffers = <uint8_t*>calloc(BATCH, STRIDE)
         if self._buffers == NULL:
             raise MemoryError
@@ -145,7 +147,7 @@ cdef class Feed:
         (the packets must be IPv4 UDP without options and with checksum 0); 0: the packets as they are.
         """
         cdef Packet pristine[64]
-        cdef uint64_t spent = 0, begun, state = 88172645463325252
+        cdef uint64_t spent = 0, begun, state = self._random
         cdef uint32_t r, i, flow, n = self._n
         memcpy(pristine, self._packets, sizeof(pristine))
         with nogil:
@@ -170,6 +172,7 @@ cdef class Feed:
                 now += 1000
                 wall += 1000
         memcpy(self._packets, pristine, sizeof(pristine))
+        self._random = state                            # the next flows are others: these may still be in the cache
         return spent
 
     cdef list _collect(self):
