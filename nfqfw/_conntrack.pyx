@@ -1058,7 +1058,8 @@ cdef class ConntrackTable:
         fill_tuple(&a, expectation.family, expectation.proto, expectation.side)
         fill_tuple(&mask, expectation.family, expectation.proto, expectation.mask)
         memset(&e, 0, sizeof(Expect))
-        e.master, e.family, e.proto, e.flags, e.klass = master, expectation.family, expectation.proto, expectation.flags, expectation.klass
+        e.master, e.family, e.proto, e.klass = master, expectation.family, expectation.proto, expectation.klass
+        e.flags = expectation.flags & (EXPECT_PERMANENT | EXPECT_INACTIVE)         # the kernel takes USERSPACE off too
         memcpy(e.src, a.src, 16)
         memcpy(e.dst, a.dst, 16)
         memcpy(e.src_mask, mask.src, 16)

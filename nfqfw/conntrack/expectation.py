@@ -97,7 +97,8 @@ def xml_line(e: Expectation) -> str:
             + three(lambda side: f"<src>{side.src}</src><dst>{side.dst}</dst>")
             + f'</layer3><layer4 protonum="{e.proto}" protoname="{name(e.proto)}">{keys}</layer4><meta>'
             + f"<helper-name>{helpers.name_of(e.helper)}</helper-name><timeout>{e.timeout}</timeout><class>{e.klass}</class>"
-            + (f"<zone>{e.side.zone}</zone>" if e.side.zone else "") + "</meta></flow>")
+            + (f"<zone>{e.side.zone}</zone>" if e.side.zone else "")
+            + "".join(f"<{word.lower()}/>" for bit, word in FLAG_WORDS if e.flags & bit) + "</meta></flow>")
 
 
 def as_dict(e: Expectation) -> dict:

@@ -1,14 +1,22 @@
 """Expectations that no command line makes: PERMANENT, INACTIVE, time, bounds, zones, and a process that takes the table over."""
 
 import errno
+import os
+import struct
 
 import pytest
 
 from nfqfw._conntrack import ConntrackTable
 from nfqfw.conntrack.entry import Entry, Side
-from nfqfw.conntrack.expectation import INACTIVE, PERMANENT, RECORD, Expectation, line
+from nfqfw.conntrack.expectation import INACTIVE, PERMANENT, RECORD, USERSPACE, Expectation, line
 from nfqfw.ext import helpers
 from nfqfw.limits import EXPECT_SLOTS
+from nfqfw.selftest import kernel as twin
+from nfqfw.selftest.flow import parse_flow
+from nfqfw.selftest.netlink import NLM_F_ACK, attribute, message
+from nfqfw.selftest.ours import OurTwin
+from nfqfw.selftest.outcome import Outcome, normal_listing
+from nfqfw.selftest.packets import address, packed
 from tests.conntrack.packets import udp
 from tests.engine.support import Firewall
 
@@ -146,3 +154,89 @@ def test_injected_masters_have_no_helper():
 
 def test_record_layout():
     assert RECORD.size == 24 + 128 + 40
+
+
+# ---- beside the kernel: flags, which no tool can say -------------------------------------------------------------------
+
+EXPECTATIONS, NEW_EXPECTATION, CREATE = 2 << 8, 0, 0x600         # NFNL_SUBSYS_CTNETLINK_EXP; NLM_F_CREATE | NLM_F_EXCL
+FLAG_RULES = """*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A PREROUTING -p udp --dport 69 -j CT --helper tftp
+-A PREROUTING -p udp --dport 5060 -j CT --helper sip
+COMMIT
+"""
+STORY = (
+    "client C0:5000>S0:69 udp 1", "client C0:5060>S0:5060 udp 1",
+    # PERMANENT: it is fulfilled again and again, and stays; both sources, and its time goes on
+    ("permanent", 5000, 69, 0, PERMANENT, 7000), "server S0:1>C0:7000 udp 1", "server S0:2>C0:7000 udp 1", "client C0:7000>S0:1 udp 1",
+    # a policy of one: the next puts it out, whatever its flags
+    ("inactive", 5000, 69, 0, INACTIVE, 7001), "server S0:3>C0:7000 udp 1", "server S0:3>C0:7001 udp 1", "server S0:4>C0:7001 udp 1",
+    ("both", 5000, 69, 0, PERMANENT | INACTIVE, 7002), "server S0:5>C0:7002 udp 1", "server S0:6>C0:7001 udp 1",
+    # the same once more is there already; one that a packet of an INACTIVE one would fulfil is refused
+    ("again", 5000, 69, 0, 0, 7002), ("clash", 5060, 5060, 1, 0, 7002),
+    # classes of sip: audio has room for four
+    *(("audio", 5060, 5060, 1, flags, port) for port, flags in ((7010, PERMANENT), (7011, INACTIVE), (7012, 0), (7013, 0), (7014, 0))),
+    ("signalling", 5060, 5060, 0, PERMANENT | INACTIVE, 7020), "server S0:7>C0:7010 udp 1", "server S0:7>C0:7011 udp 1",
+    "server S0:7>C0:7012 udp 1", "server S0:7>C0:7012 udp 1", "server S0:8>C0:7012 udp 1", "server S0:7>C0:7020 udp 1",
+    # a flag that only the kernel itself sets is taken off
+    ("userspace", 5060, 5060, 2, USERSPACE | PERMANENT, 7030), "server S0:9>C0:7030 udp 1", "server S0:10>C0:7030 udp 1",
+)
+QUESTIONS = (*(f"{command} {family}" for family in ("-f ipv4", "-f ipv6") for command in ("-L expect", "-L expect -o xml")), "--proc expect", "-L -u EXPECTED")
+
+
+def ask_kernel(ct, family: int, case) -> str:
+    """Make an expectation by netlink; what the kernel says to it."""
+    _, sport, dport, klass, flags, port = case
+
+    def ends(src: str, dst: str, one: int, other: int) -> bytes:
+        first = 1 if family == 2 else 3
+        return (attribute(0x8001, attribute(first, packed(src, family)) + attribute(first + 1, packed(dst, family)))
+                + attribute(0x8002, attribute(1, b"\x11") + attribute(2, struct.pack(">H", one)) + attribute(3, struct.pack(">H", other))))
+
+    whole = "255.255.255.255" if family == 2 else "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+    body = (attribute(0x8001, ends("C0", "S0", sport, dport)) + attribute(0x8002, ends("S0", "C0", 0, port))
+            + attribute(0x8003, ends(whole, whole, 0, 0xffff)) + attribute(4, struct.pack(">I", 9)) + attribute(8, struct.pack(">I", flags))
+            + attribute(9, struct.pack(">I", klass)))
+    try:
+        list(ct._ask(message(EXPECTATIONS | NEW_EXPECTATION, CREATE | NLM_F_ACK, family, 0, body)))
+    except OSError as error:
+        return os.strerror(error.errno)
+    return ""
+
+
+def ask_table(table, family: int, case, now: int) -> str:
+    _, sport, dport, klass, flags, port = case
+    client, server = address("C0", family), address("S0", family)
+    whole = "255.255.255.255" if family == 2 else "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+    try:
+        table.expect(Expectation(family, 17, Side(server, client, 0, port), Side(whole, whole), Side(client, server, sport, dport), flags=flags,
+                                 klass=klass), now_ns=now)
+    except OSError as error:
+        return error.strerror
+    return ""
+
+
+@pytest.mark.netns
+@pytest.mark.skipif(bool(twin.missing("conntrack")), reason=f"kernel twin: {twin.missing('conntrack')}")
+@pytest.mark.parametrize("family", [2, 10], ids=["v4", "v6"])
+def test_flags_beside_the_kernel(family):
+    case = parse_flow("\n".join(f"+0 {part}" for part in STORY if isinstance(part, str)), "flags")[family == 10]
+    steps = iter(case.steps)
+    case.steps, case.rules = [], FLAG_RULES
+    with twin.KernelTwin(classes=True) as kernel, OurTwin(classes=True) as ours, kernel.inside():
+        kernel._restore(family, FLAG_RULES)
+        ours.run(case)
+        for part in STORY:
+            theirs, mine = Outcome(), Outcome()
+            ours.now += 10**5
+            if isinstance(part, str):
+                step = next(steps)
+                kernel._step(family, step, theirs)
+                ours._step(step, mine)
+                assert mine.classes == theirs.classes, part
+            else:
+                assert ask_table(ours.table, family, part, ours.now) == ask_kernel(kernel.ct, family, part), part
+            for question in QUESTIONS:
+                said = ours._command(question.split(), "conntrack")
+                assert normal_listing(said.code, said.stdout + said.stderr) == kernel._command(question), (part, question)
