@@ -44,5 +44,7 @@ cdef class Arena:
     cdef ArenaHeader* header
     cdef readonly uint64_t size
 
+    cdef _map(self, uint64_t size)
+    cdef _validate(self)
     cdef bint _join(self, uint32_t section) noexcept
     cdef void view(self, ConnTable* table) noexcept

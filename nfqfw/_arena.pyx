@@ -5,8 +5,12 @@ flow has touched cost nothing.  Everything in it is an index or an offset.  Inde
 not in it: a new process makes its own by a scan.
 
 Life-cycle.  `Arena.create()` makes the memory; `Arena.attach(fd)` maps one that another process made (anywhere in the
-address space) and refuses what it does not understand.
+address space) and refuses what it does not understand.  The file is sealed against shrinking: whoever else has the
+descriptor cannot take pages away from under a queue thread (SIGBUS).
 """
+
+import errno
+import fcntl
 
 import os
 import secrets
@@ -17,7 +21,7 @@ from libc.string cimport memset
 
 from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnCold, ConnHot, ConnLabels, ConnTable, ConnWindow, Expect, TimeoutPolicy
 
-from nfqfw.limits import EXPECT_SLOTS, TIMEOUT_POLICIES
+from nfqfw.limits import CONNTRACK_SLOTS_MAX, EXPECT_SLOTS, TIMEOUT_POLICIES
 
 cdef extern from "<sys/mman.h>" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
@@ -32,6 +36,7 @@ cdef enum:
     HUGE = 1 << 21
 
 PAGE = HUGE                         # sections start on huge page borders
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 ELEMENTS = (sizeof(ConnHot), sizeof(ConnWindow), sizeof(ConnCold), sizeof(ConnAddr6), sizeof(ConnAcct), sizeof(ConnLabels),
             sizeof(Expect), sizeof(TimeoutPolicy))
 FIXED = {SECTION_EXPECT: EXPECT_SLOTS, SECTION_POLICY: TIMEOUT_POLICIES}        # sections whose length the flows do not decide
@@ -41,8 +46,17 @@ class ArenaError(Exception):
     """The memory is not an Arena of this version, or cannot be mapped."""
 
 
+def layout(counts):
+    """(offset, elements) of each Section, and the size of the whole."""
+    places, at = [], PAGE
+    for element, count in zip(ELEMENTS, counts, strict=True):
+        places.append((at, count))
+        at += -(-element * count // PAGE) * PAGE
+    return places, at
+
+
 cdef class Arena:
-    """The flow arrays in a memfd.  Close the fd and drop the object to give the memory back."""
+    """The flow arrays in a memfd.  Close the fd and drop the object to give the memory back.  Made by `create` or `attach`."""
 
     def __cinit__(self):
         self.fd = -1
@@ -58,44 +72,48 @@ cdef class Arena:
 
     @staticmethod
     def create(slots):
-        """A new, empty Arena with room for `slots` - 1 flows."""
-        offsets, at = [], PAGE
-        counts = [FIXED.get(section, slots) for section in range(SECTIONS)]
-        for element, count in zip(ELEMENTS, counts, strict=True):
-            offsets.append(at)
-            at += -(-element * count // PAGE) * PAGE
+        """A new, empty Arena with room for `slots` - 1 flows.  ValueError: none, or more than limits.CONNTRACK_SLOTS_MAX."""
+        if not 2 <= slots <= CONNTRACK_SLOTS_MAX:
+            raise ValueError(f"an Arena of {slots} entries: not within 2 to {CONNTRACK_SLOTS_MAX}")
+        places, size = layout([FIXED.get(section, slots) for section in range(SECTIONS)])
         cdef Arena arena = Arena()
-        arena.fd = os.memfd_create("nfqfw-flows", os.MFD_CLOEXEC)
-        os.ftruncate(arena.fd, at)
-        arena._map(at)
+        arena.fd = os.memfd_create("nfqfw-flows", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(arena.fd, size)
+        fcntl.fcntl(arena.fd, fcntl.F_ADD_SEALS, SEALS)
+        arena._map(size)
         cdef ArenaHeader* h = arena.header
         h.version = ARENA_VERSION
         h.slots = slots
         h.high = h.expect_high = h.policy_high = 1
         h.key[0] = secrets.randbits(64)
         h.key[1] = secrets.randbits(64)
-        h.size = at
+        h.size = size
         h.boot_wall_ns = time.time_ns() - time.monotonic_ns()
-        for i in range(SECTIONS):
-            h.offset[i] = offsets[i]
+        for i, (offset, count) in enumerate(places):
+            h.offset[i] = offset
             h.element[i] = ELEMENTS[i]
-            h.count[i] = counts[i]
+            h.count[i] = count
         h.magic = ARENA_MAGIC
         return arena
 
     @staticmethod
     def attach(fd):
-        """Map the Arena that another process made; takes a duplicate of fd.  ArenaError if it is not one of this version."""
+        """Map the Arena that another process made; takes a duplicate of fd.
+
+        ArenaError: it is none of this version, or somebody could still shrink it.  OSError: no descriptor.
+        """
         size = os.fstat(fd).st_size
         if size < PAGE:
             raise ArenaError("not an Arena: too small")
+        if not seals_of(fd) & fcntl.F_SEAL_SHRINK:
+            raise ArenaError("not an Arena: it is not sealed against shrinking")
         cdef Arena arena = Arena()
         arena.fd = os.dup(fd)
         arena._map(size)
         arena._validate()
         return arena
 
-    def _map(self, size):
+    cdef _map(self, uint64_t size):
         """Map the whole file at an address that huge pages can have."""
         cdef size_t length = size
         cdef uint8_t* room = <uint8_t*>mmap(NULL, length + HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -117,18 +135,23 @@ cdef class Arena:
         self.size = size
         madvise(at, size, MADV_HUGEPAGE)            # a hint: refused where shmem huge pages are off
 
-    def _validate(self):
+    cdef _validate(self):
         cdef ArenaHeader* h = self.header
+        slots = h.slots
+        counts = [h.count[i] if i in FIXED else slots for i in range(SECTIONS)]
         if h.magic != ARENA_MAGIC or h.version != ARENA_VERSION or h.size != self.size:
             raise ArenaError("not an Arena of this version")
-        if (not 1 <= h.high <= h.slots or not 1 <= h.expect_high <= h.count[SECTION_EXPECT]
-                or not 1 <= h.policy_high <= h.count[SECTION_POLICY]):
+        if not 2 <= slots <= CONNTRACK_SLOTS_MAX or not all(2 <= counts[section] <= most for section, most in FIXED.items()):
+            raise ArenaError("the Arena's sections do not hold together")
+        if (not 1 <= h.high <= slots or not 1 <= h.expect_high <= counts[SECTION_EXPECT]
+                or not 1 <= h.policy_high <= counts[SECTION_POLICY]):
             raise ArenaError("the Arena's marks do not hold together")
-        for i in range(SECTIONS):
-            if h.element[i] != ELEMENTS[i] or h.offset[i] + h.element[i] * <uint64_t>h.count[i] > self.size:
+        places, size = layout(counts)
+        for i, (offset, count) in enumerate(places):
+            if h.element[i] != ELEMENTS[i] or h.offset[i] != offset or h.count[i] != count:
                 raise ArenaError("the Arena was laid out by another build")
-            if h.count[i] < (2 if i in FIXED else h.slots) or h.count[i] > FIXED.get(i, h.count[i]):
-                raise ArenaError("the Arena's sections do not hold together")
+        if size != self.size:
+            raise ArenaError("the Arena is not as long as its sections")
 
     def tend(self):
         """Make huge pages of blocks that are full of flows; True if it made one, and there may be more.
@@ -137,7 +160,7 @@ cdef class Arena:
         million flows a page walk per line, and a memfd has huge pages by itself only where the host says so (shmem_enabled).
         Where the kernel does not join pages nothing happens.
         """
-        return self._join(SECTION_HOT) or self._join(SECTION_WINDOW)
+        return self.header != NULL and (self._join(SECTION_HOT) or self._join(SECTION_WINDOW))
 
     cdef bint _join(self, uint32_t section) noexcept:
         cdef uint64_t block = self.huge[section]
@@ -166,4 +189,15 @@ cdef class Arena:
 
     @property
     def slots(self):
-        return self.header.slots
+        """Entries that it has room for, and number 0; 0 = made by neither `create` nor `attach`."""
+        return self.header.slots if self.header != NULL else 0
+
+
+def seals_of(fd):
+    """Seals of a memfd; 0 for what can have none."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            return 0
+        raise

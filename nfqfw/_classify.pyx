@@ -367,20 +367,36 @@ cdef bytes lay_out(const Build* b):
             + (<const char*>b.entries)[:b.n_entries * sizeof(IndexEntry)] if b.n_entries else b"")
 
 
+cdef bint box_fits(const Box* x, uint64_t n_ranges) noexcept nogil:
+    """Are its lists among the ranges, and its hulls not upside down?"""
+    return (<uint64_t>x.sport_list + x.n_sport <= n_ranges and <uint64_t>x.dport_list + x.n_dport <= n_ranges
+            and x.sport_low <= x.sport_high and x.dport_low <= x.dport_high and x.proto_low <= x.proto_high
+            and memcmp(x.src_low, x.src_high, 16) <= 0 and memcmp(x.dst_low, x.dst_high, 16) <= 0)
+
+
 def build_index(boxes, ranges, uint32_t first_rule, bint wide) -> bytes:
     """Index of one chain.
 
     boxes: Box structs of its rules in order; ranges: Range16 structs that they refer to; first_rule: rule row of the first;
-    wide: IPv6.  The result is placed into a Program's data and named by its ChainRow.
+    wide: IPv6.  The result is placed into a Program's data and named by its ChainRow.  ValueError: they do not hold together.
     """
     cdef Build b
     cdef bytes box_bytes = bytes(boxes), range_bytes = bytes(ranges) or b"\0\0\0\0"
     cdef uint32_t k
+    cdef uint64_t n_ranges = len(range_bytes) // sizeof(Range16) if ranges else 0
     cdef uint32_t* memory
     memset(&b, 0, sizeof(b))
     b.boxes = <const Box*><const char*>box_bytes
     b.ranges = <const Range16*><const char*>range_bytes
     b.n = len(box_bytes) // sizeof(Box)
+    if len(box_bytes) % sizeof(Box) or len(range_bytes) % sizeof(Range16):
+        raise ValueError("part of a box, or of a range")
+    for k in range(b.n):
+        if not box_fits(&b.boxes[k], n_ranges):
+            raise ValueError(f"box {k} does not hold together")
+    for k in range(n_ranges):
+        if b.ranges[k].low > b.ranges[k].high:
+            raise ValueError(f"range {k} does not hold together")
     b.wide = wide
     b.n_cuts = CUTS6 if wide else CUTS4
     b.first_rule = first_rule

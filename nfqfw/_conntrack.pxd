@@ -211,6 +211,15 @@ cdef void conntrack_expire(Conntrack* t, uint64_t now_ns, uint32_t budget) noexc
 cdef void conntrack_kill(Conntrack* t, uint32_t conn) noexcept nogil
 
 
+cdef struct Dress:              # what an injected entry is given
+    uint8_t state
+    uint32_t mark
+    uint32_t seconds            # time-out
+    uint32_t status             # Status
+    uint32_t vtag[2]            # SCTP
+    uint64_t labels[2]
+
+
 cdef class ConntrackTable:
     cdef Conntrack* handle
     cdef readonly Arena arena
@@ -218,5 +227,5 @@ cdef class ConntrackTable:
     cdef take_over(self)
     cdef uint32_t _find(self, family, proto, side, uint32_t* direction)
     cdef _enlarge(self, uint32_t entries)
-    cdef _dress(self, uint32_t i, entry, uint64_t now, uint32_t portid)
+    cdef void _dress(self, uint32_t i, const Dress* dress, uint64_t now, uint32_t portid) noexcept
     cdef bint _listed(self, uint32_t i, bint unconfirmed)

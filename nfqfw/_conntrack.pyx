@@ -28,7 +28,7 @@ from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN
                           TELL_HELPER, TELL_LABEL, TELL_MARK, TELL_NEW, TELL_PROTOINFO, TELL_RELATED, TELL_REPLY, TICKS, ConnCold, ConnHot,
                           Expect, Tuple, direction_of, is_expired, labels_of, read_tuple, ticks)
 from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
-                            CT_UNTRACKED, DROP, HAS_L4, IPV4, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED,
+                            CT_UNTRACKED, DROP, HAS_L4, IPV4, IPV6, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED,
                             REASON_TABLE_FULL, Packet)
 from nfqfw._parse cimport parse
 from nfqfw._program cimport Context
@@ -63,6 +63,8 @@ from nfqfw.limits import CONNTRACK_MAX, CONNTRACK_SLOTS_MAX
 cdef enum:
     TRIES = 4                   # a lookup that lost a race this often gives up: the packet is INVALID
     REBUILD_BLOCK = 16          # entries hashed ahead of their insertion when the index is rebuilt
+    TCP_STATES = 10             # rows of Conntrack.tcp_next and .sctp_next
+    SCTP_STATES = 9
 
 
 cdef inline void note_time(Conntrack* t, uint64_t now_ns) noexcept nogil:
@@ -687,6 +689,13 @@ cdef void move_entries(Conntrack* t, Index* bigger) noexcept nogil:
         unlock(&t.bucket_locks[n])
 
 
+cdef inline bint holds_together(const Conntrack* t, uint32_t i) noexcept nogil:
+    """Is entry i one that a table of ours can have written?  Its numbers are used as places without another look."""
+    cdef const ConnHot* c = &t.table.hot[i]
+    return ((c.family == IPV4 or c.family == IPV6) and c.state < states_of(c.proto) and t.table.cold[i].master < t.table.capacity
+            and (not c.flags & CONN_TIMEOUTS or t.table.cold[i].timeout_policy < t.table.policy_slots))
+
+
 cdef void rebuild(Conntrack* t) noexcept nogil:
     """Index, free list and count from the arrays alone; whatever a kill left half made is thrown away."""
     cdef uint64_t hash[16]
@@ -697,7 +706,7 @@ cdef void rebuild(Conntrack* t) noexcept nogil:
         if i < t.header.high:
             prefetch(&t.table.hot[i + 16])
             c = &t.table.hot[i]
-            if c.commit == 0 or c.commit & 1 or not c.status & CONFIRMED or c.flags & CONN_HIDDEN:
+            if c.commit == 0 or c.commit & 1 or not c.status & CONFIRMED or c.flags & CONN_HIDDEN or not holds_together(t, i):
                 t.count += 1                    # entry_free takes it off again
                 entry_free(t, i)
             else:
@@ -722,13 +731,45 @@ cdef void rebuild(Conntrack* t) noexcept nogil:
 
 
 cdef fill_tuple(Tuple* a, family, proto, side):
-    """A Side of an Entry as the C tuple, zone 0."""
+    """A Side of an Entry as the C tuple, zone 0.  OSError: no address of the family; OverflowError: no port or protocol."""
+    if family not in (2, 10):
+        raise ValueError(f"family {family}: neither 2 nor 10")
     cdef bytes src = socket.inet_pton(socket.AF_INET if family == 2 else socket.AF_INET6, side.src)
     cdef bytes dst = socket.inet_pton(socket.AF_INET if family == 2 else socket.AF_INET6, side.dst)
     memset(a, 0, sizeof(Tuple))
     memcpy(a.src, <const char*>src, len(src))
     memcpy(a.dst, <const char*>dst, len(dst))
     a.sport, a.dport, a.proto, a.family = side.sport, side.dport, proto, family
+
+
+# ---- what an injected or changed entry is given: read whole before a lock is taken ----------------------------------------
+
+cdef uint32_t states_of(uint8_t proto) noexcept nogil:
+    """How many states the protocol's table has; 256 where no table is indexed by it."""
+    if proto == PROTO_TCP:
+        return TCP_STATES
+    return SCTP_STATES if proto == PROTO_SCTP else 256
+
+
+cdef uint32_t seconds_of(timeout) except? 0xffffffff:
+    return min(timeout, tunable_table.SECONDS_MAX)
+
+
+cdef int split_labels(labels, uint64_t* out) except -1:
+    """128 bits; OverflowError for more, or a negative number."""
+    out[1] = labels >> 64
+    out[0] = labels & 0xffffffffffffffff
+    return 0
+
+
+cdef int read_dress(Dress* dress, entry) except -1:
+    dress.state, dress.mark, dress.status = entry.state, entry.mark, entry.status
+    dress.seconds = seconds_of(entry.timeout)
+    dress.vtag[0], dress.vtag[1] = entry.extra.get("vtag", (0, 0))
+    split_labels(entry.labels, dress.labels)
+    if dress.state >= states_of(entry.proto):
+        raise ValueError(f"state {entry.state}: protocol {entry.proto} has none of this number")
+    return 0
 
 
 # ---- the Python door ---------------------------------------------------------------------------------------------------
@@ -742,16 +783,17 @@ cdef class ConntrackTable:
     limit: nf_conntrack_max.  slots: entries the memory is reserved for (sparse); the limit can be raised up to it.
     """
 
-    def __cinit__(self):
-        self.handle = <Conntrack*>calloc(1, sizeof(Conntrack))
-        if self.handle == NULL:
+    def __cinit__(self, limit=CONNTRACK_MAX, slots=CONNTRACK_SLOTS_MAX, *, Arena arena=None, index_for=None):
+        cdef Conntrack* t = <Conntrack*>calloc(1, sizeof(Conntrack))
+        self.handle = t
+        if t == NULL:
             raise MemoryError
-        self.handle.expect = <ExpectIndex*>calloc(1, sizeof(ExpectIndex))
-        if self.handle.expect == NULL:
+        t.expect = <ExpectIndex*>calloc(1, sizeof(ExpectIndex))
+        if t.expect == NULL:
             raise MemoryError
-
-    def __init__(self, limit=CONNTRACK_MAX, slots=CONNTRACK_SLOTS_MAX, *, arena=None, index_for=None):
-        cdef Conntrack* t = self.handle
+        tunable_table.check("nf_conntrack_max", limit)
+        if arena is not None and arena.header == NULL:
+            raise ValueError("an Arena without memory")
         self.arena = Arena.create(slots) if arena is None else arena
         self.arena.view(&t.table)
         t.header = self.arena.header
@@ -779,6 +821,8 @@ cdef class ConntrackTable:
 
     def __dealloc__(self):
         cdef Index* older
+        if self.handle == NULL:
+            return
         while self.handle.index != NULL:
             older = self.handle.index.older
             index_free(self.handle.index)
@@ -872,16 +916,21 @@ cdef class ConntrackTable:
             return False
         return unconfirmed or (c.status & CONFIRMED) != 0
 
-    def insert(self, entry, now_ns=None, portid=0):
-        """Make a confirmed entry as `conntrack -I` does.  FileExistsError: a tuple is taken.  OSError: no room."""
+    def insert(self, entry, now_ns=None, uint32_t portid=0):
+        """Make a confirmed entry as `conntrack -I` does.
+
+        FileExistsError: a tuple is taken.  OSError: no room.  ValueError, OverflowError: a number that no entry can have.
+        """
         cdef Conntrack* t = self.handle
         cdef Packet p
+        cdef Dress dress
         cdef Tuple a[2]
         cdef uint16_t zone[2]
         cdef uint32_t i, d, direction = 0
         cdef uint64_t now = now_ns if now_ns is not None else time.monotonic_ns()
         if entry.status & EXPECTED:
             raise PermissionError(errno.EBUSY, "Device or resource busy")
+        read_dress(&dress, entry)
         for d, side in enumerate((entry.original, entry.reply)):
             fill_tuple(&a[d], entry.family, entry.proto, side)
             zone[d] = side.zone
@@ -900,58 +949,70 @@ cdef class ConntrackTable:
         unlock(conn_lock(t, i))
         conntrack_alter_reply(t, i, &a[1])
         lock(conn_lock(t, i))
-        self._dress(i, entry, now, portid)
+        self._dress(i, &dress, now, portid)
         unlock(conn_lock(t, i))
         return i
 
-    cdef _dress(self, uint32_t i, entry, uint64_t now, uint32_t portid):
+    cdef void _dress(self, uint32_t i, const Dress* dress, uint64_t now, uint32_t portid) noexcept:
         """State, window and status of an injected entry; liberal, since nobody knows its windows."""
         cdef Conntrack* t = self.handle
         cdef ConnHot* c = &t.table.hot[i]
         cdef SctpConn* association = <SctpConn*>&t.table.window[i]
         memset(&t.table.window[i], 0, sizeof(t.table.window[i]))
-        c.state = entry.state
-        c.mark = entry.mark
-        if entry.proto == PROTO_TCP:
+        c.state = dress.state
+        c.mark = dress.mark
+        if c.proto == PROTO_TCP:
             t.table.window[i].side[0].flags = SIDE_LIBERAL
             t.table.window[i].side[1].flags = SIDE_LIBERAL
-        elif entry.proto == PROTO_SCTP and "vtag" in entry.extra:
-            association.vtag[0], association.vtag[1] = entry.extra["vtag"]
-        if entry.labels:
-            labels_of(&t.table, i).bits[0] = entry.labels & 0xffffffffffffffff
-            t.table.labels[i].bits[1] = entry.labels >> 64
+        elif c.proto == PROTO_SCTP:
+            association.vtag[0], association.vtag[1] = dress.vtag[0], dress.vtag[1]
+        if dress.labels[0] | dress.labels[1]:
+            labels_of(&t.table, i).bits[0] = dress.labels[0]
+            t.table.labels[i].bits[1] = dress.labels[1]
         if t.tunable[T_TIMESTAMP]:
             c.flags |= CONN_STAMPED
-        c.expires = ticks(now) + <uint32_t>min(entry.timeout, tunable_table.SECONDS_MAX) * TICKS
+        c.expires = ticks(now) + dress.seconds * TICKS
         fence()
-        or32(&c.status, <uint32_t>entry.status | CONFIRMED)
+        or32(&c.status, dress.status | CONFIRMED)
         count(t, S_INSERT)
         emit(t, i, EVENT_NEW, TELL_NEW | TELL_MARK, portid)
 
     def change(self, number, ident, *, mark=None, mask=0xffffffff, timeout=None, status=None, state=None, labels_add=0,
-               labels_del=0, zero=False, portid=0):
-        """Change entry `number` if it still has this id; its new Entry, or None if it is gone."""
+               labels_del=0, bint zero=False, uint32_t portid=0):
+        """Change entry `number` if it still has this id; its new Entry, or None if it is gone.
+
+        ValueError, OverflowError: a number that no entry can have.
+        """
         cdef Conntrack* t = self.handle
-        cdef uint32_t i = number
+        cdef uint32_t i = number, life = ident, new_mark = mark or 0, marked = mask
+        cdef uint32_t seconds = seconds_of(timeout or 0), bits = status or 0, new_state = state or 0
+        cdef uint64_t add[2]
+        cdef uint64_t away[2]
         cdef ConnHot* c = &t.table.hot[i]
         cdef ConnRecord record
+        cdef bint remarked = mark is not None, timed = timeout is not None, stated = state is not None
+        cdef bint fits                          # no Python behind the lock: who raises would keep it
+        split_labels(labels_add, add)
+        split_labels(labels_del, away)
         lock(conn_lock(t, i))
-        if not 0 < i < t.header.high or c.commit == 0 or c.id != <uint32_t>ident:
+        if not 0 < i < t.header.high or c.commit == 0 or c.id != life:
             unlock(conn_lock(t, i))
             return None
-        if mark is not None:
-            c.mark = (c.mark & ~<uint32_t>mask) ^ <uint32_t>mark
-        if timeout is not None:
-            c.expires = ticks(t.now_ns) + <uint32_t>min(timeout, tunable_table.SECONDS_MAX) * TICKS
-        if status is not None:
-            or32(&c.status, <uint32_t>status & (ASSURED | SEEN_REPLY | FIXED_TIMEOUT))
-        if state is not None:
-            c.state = state
-        if labels_add or labels_del:
+        fits = new_state < states_of(c.proto)
+        if not fits:
+            unlock(conn_lock(t, i))
+            raise ValueError(f"state {new_state}: the protocol has none of this number")
+        if remarked:
+            c.mark = (c.mark & ~marked) ^ new_mark
+        if timed:
+            c.expires = ticks(t.now_ns) + seconds * TICKS
+        or32(&c.status, bits & (ASSURED | SEEN_REPLY | FIXED_TIMEOUT))
+        if stated:
+            c.state = <uint8_t>new_state
+        if add[0] | add[1] | away[0] | away[1]:
             labels_of(&t.table, i)
-            bits = (t.table.labels[i].bits[0] | <object>t.table.labels[i].bits[1] << 64) & ~labels_del | labels_add
-            t.table.labels[i].bits[0] = bits & 0xffffffffffffffff
-            t.table.labels[i].bits[1] = bits >> 64
+            t.table.labels[i].bits[0] = t.table.labels[i].bits[0] & ~away[0] | add[0]
+            t.table.labels[i].bits[1] = t.table.labels[i].bits[1] & ~away[1] | add[1]
         if zero and c.flags & CONN_ACCT:
             memset(&t.table.acct[i], 0, sizeof(t.table.acct[i]))
         if not zero:
@@ -960,15 +1021,15 @@ cdef class ConntrackTable:
         unlock(conn_lock(t, i))
         return Entry.unpack((<const char*>&record)[:sizeof(ConnRecord)])
 
-    def delete(self, number, ident=None, portid=0):
+    def delete(self, number, ident=None, uint32_t portid=0):
         """End entry `number` (if it is still the one with this id).  True if it was there."""
         cdef Conntrack* t = self.handle
-        cdef uint32_t i = number
-        cdef bint there
+        cdef uint32_t i = number, life = ident or 0
+        cdef bint there, any_life = ident is None
         if not 0 < i < t.header.high:
             return False
         lock(conn_lock(t, i))
-        there = t.table.hot[i].commit != 0 and (ident is None or t.table.hot[i].id == <uint32_t>ident)
+        there = t.table.hot[i].commit != 0 and (any_life or t.table.hot[i].id == life)
         if there:
             kill_locked(t, i, portid)
         unlock(conn_lock(t, i))
@@ -1082,10 +1143,10 @@ cdef class ConntrackTable:
     def expect_delete(self, number, ident):
         """End expectation `number` if it is still the one with this id.  True if it was there."""
         cdef Conntrack* t = self.handle
-        cdef uint32_t n = number
+        cdef uint32_t n = number, life = ident
         cdef bint there
         lock(&t.expect.lock)
-        there = 0 < n < t.header.expect_high and t.table.expect[n].commit != 0 and t.table.expect[n].id == <uint32_t>ident
+        there = 0 < n < t.header.expect_high and t.table.expect[n].commit != 0 and t.table.expect[n].id == life
         if there:
             expect_end(t, n)
         unlock(&t.expect.lock)
@@ -1142,5 +1203,8 @@ cdef class ConntrackTable:
         direction = "reply" if klass in (3, 4) else "original"
         return CLASSES[klass], direction, number, p.reason
 
-    def release(self, number):
+    def release(self, uint32_t number):
+        """Let go of an entry that `process` left unconfirmed.  ValueError: there is no such number."""
+        if number >= self.handle.header.high:
+            raise ValueError(f"entry {number}: the table has used {self.handle.header.high - 1}")
         conntrack_release(self.handle, number)

@@ -37,5 +37,8 @@ cdef class Engine:
     cdef object table                       # ConntrackTable, kept alive
     cdef object loaded                      # LoadedProgram in use
     cdef object older                       # the one before, until a boundary has been passed
+    cdef list released                      # held packets decided in calls of `one` and `idle`, copied
     cdef list hosts                         # Host blocks handed over: the newest, and those a batch may still read
     cdef readonly int thread
+
+    cdef collect(self)

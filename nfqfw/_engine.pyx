@@ -1,5 +1,6 @@
 """The engine's Python door: programs in, decisions, counters and records out.  The engine itself is _pipeline.pyx."""
 
+cimport cython
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -7,14 +8,15 @@ from libc.string cimport memcpy, memset
 
 from nfqfw._conntrack cimport ConntrackTable
 from nfqfw._defrag cimport Defrag, defrag_free, defrag_new
-from nfqfw._host cimport HostHeader
+from nfqfw._host cimport HostHeader, host_fault
 from nfqfw._inflight cimport INFLIGHT_THREADS, InFlightTable, inflight_count, inflight_free, inflight_new
 from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox
-from nfqfw._packet cimport ACCEPT, DIRTY_PAYLOAD, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID, Packet
+from nfqfw._packet cimport ACCEPT, DIRTY_PAYLOAD, DROP, HELD, HOOKS, IPV4, IPV6, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID, Packet
 from nfqfw._paths cimport PATHS, PathTable
 from nfqfw._pipeline cimport EngineState, ProgramView, Stats, engine_batch, engine_idle
 from nfqfw._program cimport Counter, ProgramHeader, RuleRow, TestRow
+from nfqfw._program_check cimport program_fault
 from nfqfw._reject cimport IcmpLimit
 from nfqfw._registry cimport NamedHandle
 from nfqfw._ring cimport Ring, ring_drain, ring_free, ring_init
@@ -54,21 +56,18 @@ HOSTS_KEPT = 16                 # Host blocks kept alive: more changes than can 
 
 
 cdef uint8_t* take_in(Packet* p, packet) except NULL:
-    """Fill a Packet from a PacketIn; returns its copy of the bytes, which the caller frees."""
+    """Fill a Packet from a PacketIn; returns its copy of the bytes, which the caller frees.  ValueError: no hook or family of IP."""
     cdef bytes data = packet.data
-    cdef uint32_t n = len(data)
-    cdef uint8_t* copy = <uint8_t*>calloc(n + ROOM, 1)
-    if copy == NULL:
-        raise MemoryError
-    memcpy(copy, <const char*>data, n)
+    cdef uint32_t n = len(data), total = packet.total
     memset(p, 0, sizeof(Packet))
-    p.data = copy
     p.len = n
     p.capacity = n + ROOM
-    p.total = packet.total or n
+    p.total = total if total > n else n
     p.id = packet.id
     p.family = packet.family
     p.hook = packet.hook
+    if p.hook >= HOOKS or (p.family != IPV4 and p.family != IPV6):
+        raise ValueError(f"hook {p.hook} of family {p.family}: hooks are 0 to {HOOKS - 1}, families {<int>IPV4} and {<int>IPV6}")
     p.ifin = packet.ifin
     p.ifout = packet.ifout
     p.physin = packet.physin
@@ -77,7 +76,20 @@ cdef uint8_t* take_in(Packet* p, packet) except NULL:
     p.priority = packet.priority
     p.skbinfo = packet.skbinfo
     facts(p, packet)
-    return copy
+    p.data = <uint8_t*>calloc(n + ROOM, 1)
+    if p.data == NULL:
+        raise MemoryError
+    memcpy(p.data, <const char*>data, n)
+    return p.data
+
+
+cdef bytes host_block(block):
+    """A copy of a Host block that readers can trust; ValueError says what is wrong with it, TypeError that it is no bytes."""
+    cdef bytes kept = bytes(memoryview(block))
+    cdef const char* fault = host_fault(<const HostHeader*><const char*>kept, len(kept))
+    if fault != NULL:
+        raise ValueError(f"no Host block: {fault.decode()}; host.Host(...).block makes one")
+    return kept
 
 
 cdef facts(Packet* p, packet):
@@ -95,6 +107,7 @@ cdef facts(Packet* p, packet):
         p.known |= KNOWN_GID
 
 
+@cython.no_gc_clear             # __dealloc__ reads what it refers to
 cdef class LoadedProgram:
     """A Program in memory with its counters (one set per queue thread) and rule state.
 
@@ -108,8 +121,11 @@ cdef class LoadedProgram:
         """
         cdef const ProgramHeader* header
         cdef const uint8_t* block
+        cdef const char* fault
         cdef int i
         cdef uint64_t serial = next_serial()
+        if not 1 <= threads <= INFLIGHT_THREADS:
+            raise ValueError(f"{threads} queue threads: not within 1 to {INFLIGHT_THREADS}")
         self.program = program
         self.block = program.block
         self.head = program.head
@@ -117,6 +133,10 @@ cdef class LoadedProgram:
         self.room = program.counters_room
         block = <const uint8_t*><const char*>self.block
         header = <const ProgramHeader*>(<const uint8_t*><const char*>self.head if self.head else block)
+        fault = program_fault(header, len(self.head or self.block), block, len(self.block), len(program.state_image), self.room,
+                              before is None or before.block is not self.block)
+        if fault != NULL:
+            raise ValueError(f"no Program: {fault.decode()}; compile_rulesets(...) makes one")
         self.state = <uint8_t*>calloc(max(1, len(program.state_image)), 1)
         self.views = <ProgramView*>calloc(threads, sizeof(ProgramView))
         if before is not None and before.block is self.block and before.threads == threads:
@@ -172,13 +192,15 @@ cdef class LoadedProgram:
         """
         cdef Py_ssize_t here, there, size
         for here, there, size in copies:
-            if min(here, there, size) < 0 or here + size > len(self.program.state_image) or there + size > len(old.program.state_image):
+            if min(here, there, size) < 0 or size > len(self.program.state_image) - here or size > len(old.program.state_image) - there:
                 raise ValueError("outside of the rule state")
             memcpy(self.state + here, old.state + there, size)
 
     def inherit_tables(self, LoadedProgram old not None, places) -> None:
         """Take over private tables from the Program in force: (number here, number there) each.  Before this one is loaded."""
         for here, there in places:
+            if min(here, there) < 0:
+                raise IndexError("there are no tables below 0")
             self.tables[here] = old.tables[there]
             self.named[<int>here] = (<NamedHandle>self.tables[here]).table
 
@@ -222,6 +244,7 @@ cdef class Shared:
         return inflight_count(self.inflight)
 
 
+@cython.no_gc_clear             # held fragments give their connections back to the table when it goes
 cdef class Engine:
     """One queue thread's engine.  Live, replay, pytest and the oracle call this same code.
 
@@ -232,7 +255,7 @@ cdef class Engine:
     numbers, for tests; 0 = another for each.
     """
 
-    def __cinit__(self, table, host=None, int thread=0, uint32_t attached=0x1f, size_t ring_bytes=1 << 22, Shared shared=None, flow_cache=None,
+    def __cinit__(self, ConntrackTable table not None, host=None, int thread=0, uint32_t attached=0x1f, size_t ring_bytes=1 << 22, Shared shared=None, flow_cache=None,
                   uint64_t seed=0):
         cdef EngineState* e = <EngineState*>calloc(1, sizeof(EngineState))
         self.state = e
@@ -240,8 +263,9 @@ cdef class Engine:
             raise MemoryError
         self.thread = thread
         self.hosts = []
+        self.released = []
         self.table = table
-        e.conntrack = (<ConntrackTable>table).handle
+        e.conntrack = table.handle
         e.c.conns = &e.conntrack.table
         e.c.random = seed if seed else <uint64_t>0x9E3779B97F4A7C15 ^ <uint64_t><size_t>e
         self.shared = shared or Shared()
@@ -293,9 +317,11 @@ cdef class Engine:
     def load(self, LoadedProgram loaded not None):
         """Hand over a Program; the thread takes it up at its next batch boundary.
 
-        NfqfwError: a rule names a time-out policy that the flow table does not have (who has run rules.check with the table's policies
-        does not meet it).
+        ValueError: it is for fewer threads.  NfqfwError: a rule names a time-out policy that the flow table does not have (who has run
+        rules.check with the table's policies does not meet it).
         """
+        if not 0 <= self.thread < loaded.threads:
+            raise ValueError(f"a Program for {loaded.threads} threads, given to the engine of thread {self.thread}")
         for name in loaded.program.policies:
             if TimeoutPolicies(self.table).get(name) is None:
                 raise NfqfwError(f'no such timeout policy "{name}"', f"nfct add timeout {name} ...")
@@ -305,8 +331,11 @@ cdef class Engine:
         store_view(&self.state.next, loaded.view(self.thread))
 
     def set_host(self, block):
-        """Hand over a Host block (bytes); taken up at the next batch boundary.  The latest blocks are kept alive."""
-        cdef bytes kept = bytes(block)
+        """Hand over a Host block (bytes); taken up at the next batch boundary.  The latest blocks are kept alive.
+
+        ValueError: it is not one.
+        """
+        cdef bytes kept = host_block(block)
         self.hosts = [*self.hosts[-HOSTS_KEPT:], kept]
         store_host(&self.state.next_host, <const void*><const char*>kept)
         store_serial(&self.state.host_serial, self.state.host_serial + 1)      # after the block: who sees it sees that too
@@ -330,6 +359,7 @@ cdef class Engine:
         try:
             with nogil:
                 engine_batch(self.state, &p, 1, now, wall)
+            self.collect()
             payload = (<const char*>p.data)[:p.len] if p.dirty & DIRTY_PAYLOAD else None
             return Decision(p.verdict, p.reason, p.mark, p.priority, payload, p.ctinfo, p.conn, p.dirty)
         finally:
@@ -349,6 +379,10 @@ cdef class Engine:
         cdef Packet* work = <Packet*>calloc(max(1, batch), sizeof(Packet))
         before = self.stats()
         try:
+            if batch == 0:
+                raise ValueError("batches of no packets")
+            if fresh == NULL or work == NULL:
+                raise MemoryError
             for i in range(n):
                 take_in(&fresh[i], packets[i])
             with nogil:
@@ -368,7 +402,7 @@ cdef class Engine:
                         at += size
                         now += step_ns
         finally:
-            for i in range(n):
+            for i in range(n if fresh != NULL else 0):
                 free(fresh[i].data)
             free(fresh)
             free(work)
@@ -380,6 +414,17 @@ cdef class Engine:
         """Tell the engine that nothing more of what was sent will come back (see engine_idle)."""
         with nogil:
             engine_idle(self.state, now)
+        self.collect()
+
+    cdef collect(self):
+        """Copy what was released: its bytes are the engine's only until its next call."""
+        cdef uint32_t i
+        box = self.state.outbox
+        for i in range(box.n_released):
+            r = &box.released[i]
+            data = (<const char*>r.data)[:r.len] if r.dirty & DIRTY_PAYLOAD else None
+            self.released.append((r.id, r.verdict, data, r.mark, r.reason))
+        box.n_released = 0
 
     def take_replies(self) -> list:
         """Replies of ours since the last call: (family, bytes, ifindex).  For tests and replay; a live transport sends them."""
@@ -392,14 +437,8 @@ cdef class Engine:
 
     def take_released(self) -> list:
         """Held packets decided since the last call, in order: (id, verdict, data or None, mark, reason)."""
-        cdef uint32_t i
-        box = self.state.outbox
-        out = []
-        for i in range(box.n_released):
-            r = &box.released[i]
-            data = (<const char*>r.data)[:r.len] if r.dirty & DIRTY_PAYLOAD else None
-            out.append((r.id, r.verdict, data, r.mark, r.reason))
-        box.n_released = 0
+        self.collect()
+        out, self.released = self.released, []
         return out
 
     def take_records(self, uint32_t most=1 << 30) -> list:

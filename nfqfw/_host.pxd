@@ -77,6 +77,27 @@ cdef struct HostHeader:         # 64 bytes; host.py packs it as "<IIQ12I"
     uint32_t default_ttl        # net.ipv4.ip_default_ttl
 
 
+cdef inline bint host_section_fits(uint64_t size, uint32_t n, uint32_t at, uint64_t element) noexcept nogil:
+    return at >= sizeof(HostHeader) and at % 4 == 0 and at + n * element <= size
+
+
+cdef inline const char* host_fault(const HostHeader* h, uint64_t size) noexcept nogil:
+    """What makes these bytes no Host block, NULL = they are one: readers trust every count and offset of it."""
+    if size < sizeof(HostHeader):
+        return "it is shorter than its header"
+    if h.magic != HOST_MAGIC:
+        return "it does not begin as one"
+    if h.size != size:
+        return "its length is not the one it tells"
+    if not host_section_fits(size, h.n_interfaces, h.interfaces, sizeof(Interface)):
+        return "its interfaces lie outside"
+    if not host_section_fits(size, h.n_addresses, h.addresses, sizeof(HostAddress)):
+        return "its addresses lie outside"
+    if not host_section_fits(size, h.n_routes, h.routes, sizeof(HostRoute)):
+        return "its routes lie outside"
+    return NULL
+
+
 cdef inline const Interface* interface_by_index(const HostHeader* h, uint32_t index) noexcept nogil:
     """The interface, or NULL.  Binary search: namespaces have few, routers with thousands pay 12 steps."""
     cdef const Interface* table

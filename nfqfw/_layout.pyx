@@ -252,6 +252,8 @@ cdef class Layout:
         cdef Rule rule
         memset(self.needs, 0, sizeof(self.needs))
         for rule in rules:
+            if rule is None:
+                raise TypeError("None among the rules")
             self.add_rule(rule, table, numbers, boxes, number_named)
         return {name: self.needs[i] for i, name in enumerate(FEATURES) if self.needs[i]}
 
@@ -336,6 +338,8 @@ cdef class Layout:
     cdef int address(self, uint16_t op, bytes address, bytes mask, bint inverted) except -1:
         cdef uint8_t info[36]
         cdef uint32_t size = len(address), flag = inverted != 0
+        if mask is None or len(mask) != size or size not in (4, 16):
+            raise ValueError("an address has 4 or 16 bytes, and its mask as many")
         memcpy(info, <const char*>address, size)
         memcpy(info + size, <const char*>mask, size)
         memcpy(info + 2 * size, &flag, 4)

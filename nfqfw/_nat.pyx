@@ -538,12 +538,17 @@ cdef uint32_t nat_forget(Conntrack* t, uint8_t family, uint32_t ifindex, const u
     return n
 
 
-def forget_masquerade(ConntrackTable table, uint32_t ifindex, bytes address=None):
-    """`nat_forget` from Python: the interface went down, or lost this address (4 or 16 bytes).  Returns how many ended."""
+def forget_masquerade(ConntrackTable table not None, uint32_t ifindex, bytes address=None):
+    """`nat_forget` from Python: the interface went down, or lost this address.  Returns how many ended.
+
+    address: 4 or 16 bytes, wire order; ValueError for any other number.
+    """
     cdef const uint8_t* at = NULL
     cdef uint8_t family = 0
     cdef uint32_t n
     if address is not None:
+        if len(address) not in (4, 16):
+            raise ValueError(f"an address of {len(address)} bytes")
         at = <const uint8_t*><const char*>address
         family = IPV4 if len(address) == 4 else IPV6
     with nogil:
@@ -559,5 +564,8 @@ def rebuild(ConntrackTable table not None):
 
 def alive(ConntrackTable table not None, uint32_t conn, uint32_t life, uint64_t now_ns):
     """True while entry `conn` is still that connection (ConnHot.id) and its time is not over."""
-    cdef const ConnHot* hot = &table.handle.table.hot[conn]
+    cdef const ConnHot* hot
+    if conn >= table.handle.table.capacity:
+        return False
+    hot = &table.handle.table.hot[conn]
     return hot.commit != 0 and hot.id == life and not hot.status & DYING and not is_expired(hot, ticks(now_ns))

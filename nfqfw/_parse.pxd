@@ -8,7 +8,7 @@ ipv6_find_hdr: hop-by-hop, routing, fragment, authentication and destination opt
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from nfqfw._checksum cimport fold, sum_bytes
-from nfqfw._packet cimport (BAD_CHAIN, BAD_IP, HAS_ICMP, HAS_L4, HAS_PORTS, HAS_TCP, HAS_UDP, IPV4, IS_FRAGMENT, LATER_FRAGMENT,
+from nfqfw._packet cimport (BAD_CHAIN, BAD_IP, HAS_ICMP, HAS_L4, HAS_PORTS, HAS_TCP, HAS_UDP, HOOKS, IPV4, IPV6, IS_FRAGMENT, LATER_FRAGMENT,
                             TRUNCATED, Packet, be16, be32, has)
 
 
@@ -145,16 +145,16 @@ cdef inline void parse_transport(Packet* p) noexcept nogil:
 
 
 cdef inline void parse(Packet* p) noexcept nogil:
-    """Fill the parsed half of a Packet from data, len, total and family.  Never fails: see flags.
+    """Fill the parsed half of a Packet from data, len, total, family and hook.  Never fails: see flags.
 
-    Bytes behind the length that the IP header claims are link padding: they are cut off, as the kernel does on receive.
+    A hook or family that no IP packet has (a rule of a bridge table that queues to us) is BAD_IP, too.  Bytes behind the length that the IP header claims are link padding: they are cut off, as the kernel does on receive.
     """
     p.flags = 0
     p.proto = p.tos = p.ttl = p.tcp_flags = p.icmp_type = p.icmp_code = 0
     p.thoff = p.fragoff = p.frag_more = p.frag_hdr = p.sport = p.dport = 0
     p.frag_id = p.l3_len = 0
     p.flow_hash = 0
-    if not (parse_ipv4(p) if p.family == IPV4 else parse_ipv6(p)):
+    if p.hook >= HOOKS or not (parse_ipv4(p) if p.family == IPV4 else p.family == IPV6 and parse_ipv6(p)):
         p.flags = BAD_IP
         return
     if p.total > p.l3_len:

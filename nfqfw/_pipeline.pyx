@@ -718,6 +718,11 @@ cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_n
     defrag_bury(e.defrag)
     if e.defrag.datagrams:
         defrag_expire(e.defrag, now_ns, e.outbox, 0)
+    if e.view == NULL:                  # no rules yet: nothing may pass
+        for i in range(n):
+            packets[i].dirty = 0
+            drop(&packets[i], REASON_INTERNAL)
+        return
     prepare(e, packets, n)
     for i in range(n):
         judge(e, &packets[i], i)

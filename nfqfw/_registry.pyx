@@ -50,6 +50,8 @@ cdef class NamedHandle:
     def asked_again(self, bytes config) -> None:
         """Another rule names the table: only a longer ring changes it."""
         cdef NamedShape shape
+        if len(config) < sizeof(NamedShape):
+            raise ValueError("configuration of a named table")
         memcpy(&shape, <const char*>config, sizeof(NamedShape))
         lock(&self.table.lock)
         if shape.ring > self.table.shape.ring:

@@ -33,6 +33,8 @@ cdef struct Ring:
 cdef inline bint ring_init(Ring* r, uint64_t size) noexcept nogil:
     """Make an empty ring of `size` bytes (rounded up to a power of two, at least 4096).  False: no memory."""
     cdef uint64_t rounded = 4096
+    if size >> 40:                          # no memory can be had; and the rounding must end
+        return False
     while rounded < size:
         rounded <<= 1
     memset(r, 0, sizeof(Ring))

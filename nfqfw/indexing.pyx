@@ -237,7 +237,7 @@ cdef void address_hull(uint8_t* low, uint8_t* high, bytes address, bytes mask, b
     cdef uint32_t i, size = 16 if wide else 4, from_ = 16 - size
     cdef bint at_start = True, at_end = True
     memset(high + from_, 0xff, size)
-    if address is None or not is_prefix(mask, size):
+    if address is None or len(address) != size or len(mask) != size or not is_prefix(mask, size):
         return
     a, m = <const uint8_t*><const char*>address, <const uint8_t*><const char*>mask
     if not inverted:

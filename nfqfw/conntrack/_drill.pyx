@@ -99,7 +99,7 @@ cdef void feed(Conntrack* t, Room* rooms, uint32_t n, uint64_t now, bint batched
             conntrack_confirm(t, &rooms[k].packet, now)
 
 
-def establish(ConntrackTable table, uint64_t flows, uint64_t now_ns, uint64_t seed=1):
+def establish(ConntrackTable table not None, uint64_t flows, uint64_t now_ns, uint64_t seed=1):
     """Make flows 0 .. flows-1 by picking them up and answering (three packets each: ESTABLISHED, ASSURED); ns for the first packets."""
     cdef Conntrack* t = table.handle
     cdef Room rooms[64]
@@ -120,11 +120,13 @@ def establish(ConntrackTable table, uint64_t flows, uint64_t now_ns, uint64_t se
     return spent
 
 
-def touch(ConntrackTable table, uint64_t flows, uint64_t packets, uint64_t now_ns, bint batched, bint tracked=True, uint64_t seed=1):
+def touch(ConntrackTable table not None, uint64_t flows, uint64_t packets, uint64_t now_ns, bint batched, bint tracked=True, uint64_t seed=1):
     """Packets of random flows of 0 .. flows-1, both directions; total ns, composing included (tracked=False: composing alone)."""
     cdef Conntrack* t = table.handle
     cdef Room rooms[64]
     cdef uint64_t state = 88172645463325252ULL, begin, k, done = 0, draw
+    if flows == 0:
+        raise ValueError("packets of no flows")
     with nogil:
         begin = moment()
         while done < packets:
@@ -137,7 +139,7 @@ def touch(ConntrackTable table, uint64_t flows, uint64_t packets, uint64_t now_n
     return begin
 
 
-def memory_floor(ConntrackTable table, uint64_t flows, uint64_t packets, bint batched):
+def memory_floor(ConntrackTable table not None, uint64_t flows, uint64_t packets, bint batched):
     """ns per packet that the memory alone takes: a bucket, then an entry's two lines, at random, each read and written and nothing done.
 
     One by one the entry's number is made from what the bucket holds and the next bucket from what the entry holds, so no two
@@ -148,6 +150,8 @@ def memory_floor(ConntrackTable table, uint64_t flows, uint64_t packets, bint ba
     cdef uint64_t number[64]
     cdef Bucket* bucket[64]
     cdef uint64_t mask = t.index.n_buckets - 1
+    if not 2 <= flows <= t.table.capacity:
+        raise ValueError(f"{flows} flows: not within 2 to {t.table.capacity}")
     with nogil:
         begin = moment()
         while done < packets:
@@ -174,7 +178,7 @@ def memory_floor(ConntrackTable table, uint64_t flows, uint64_t packets, bint ba
     return begin / <double>packets
 
 
-def flood(ConntrackTable table, uint64_t packets, uint64_t now_ns, uint64_t gap_ns, uint32_t budget=256, uint64_t seed=2):
+def flood(ConntrackTable table not None, uint64_t packets, uint64_t now_ns, uint64_t gap_ns, uint32_t budget=256, uint64_t seed=2):
     """SYNs of `packets` different clients, gap_ns apart, the collector running; (ns, packets refused)."""
     cdef Conntrack* t = table.handle
     cdef Room rooms[64]
@@ -194,7 +198,7 @@ def flood(ConntrackTable table, uint64_t packets, uint64_t now_ns, uint64_t gap_
     return begin, refused
 
 
-def half_open(ConntrackTable table, uint64_t rounds, uint64_t now_ns):
+def half_open(ConntrackTable table not None, uint64_t rounds, uint64_t now_ns):
     """64 SYNs of new clients a round, refused before they are confirmed; how many of their entries had ended before that."""
     cdef Conntrack* t = table.handle
     cdef Room rooms[64]
@@ -212,7 +216,7 @@ def half_open(ConntrackTable table, uint64_t rounds, uint64_t now_ns):
     return ended
 
 
-def classes(ConntrackTable table, uint64_t flows, uint64_t now_ns, uint64_t seed=1):
+def classes(ConntrackTable table not None, uint64_t flows, uint64_t now_ns, uint64_t seed=1):
     """Send one more packet on each of flows 0 .. flows-1; how many are ESTABLISHED."""
     cdef Conntrack* t = table.handle
     cdef Room rooms[64]
@@ -225,7 +229,7 @@ def classes(ConntrackTable table, uint64_t flows, uint64_t now_ns, uint64_t seed
     return found
 
 
-def expire_all(ConntrackTable table, uint64_t now_ns, uint64_t budget):
+def expire_all(ConntrackTable table not None, uint64_t now_ns, uint64_t budget):
     """ns that the collector takes to look at `budget` entries."""
     cdef uint64_t begin
     with nogil:

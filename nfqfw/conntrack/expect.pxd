@@ -289,7 +289,8 @@ cdef inline void expect_rebuild(Conntrack* t) noexcept nogil:
     """Lists from the entries alone, after a take-over; what is half written or has lost its master is thrown away."""
     cdef uint32_t n
     for n in range(1, t.header.expect_high):
-        if t.table.expect[n].commit == 0 or t.table.expect[n].commit & 1 or not master_lives(t, &t.table.expect[n]):
+        if t.table.expect[n].commit == 0 or t.table.expect[n].commit & 1 or not (
+                t.table.expect[n].master < t.table.capacity and master_lives(t, &t.table.expect[n])):
             store32(&t.table.expect[n].commit, 0)
             t.expect.next[n] = t.expect.free
             t.expect.free = <uint16_t>n

@@ -19,6 +19,10 @@ from nfqfw._conntrack cimport Conntrack
 from nfqfw.conntrack.life cimport conn_lock
 
 
+cdef enum:
+    POLICY_SECONDS = 16         # TimeoutPolicy.seconds
+
+
 cdef inline void policy_forget(Conntrack* t, uint32_t row) noexcept nogil:
     """Delete a row: no entry refers to it any more."""
     cdef uint32_t i
@@ -37,5 +41,6 @@ cdef inline void policies_rebuild(Conntrack* t) noexcept nogil:
     """After a take-over: what a kill left half written or half deleted goes."""
     cdef uint32_t row
     for row in range(1, t.header.policy_high):
-        if t.table.policies[row].serial and t.table.policies[row].length == 0:
+        if t.table.policies[row].serial and not 0 < t.table.policies[row].length <= POLICY_SECONDS:
             policy_forget(t, row)
+        t.table.policies[row].name[31] = 0

@@ -10,63 +10,68 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from nfqfw._outbox cimport EngineDoor, Outbox, OutPacket, Released, new_release, new_reply
+from nfqfw._outbox cimport OUTBOX_BYTES, EngineDoor, Outbox, OutPacket, Released, new_release, new_reply
 from nfqfw._packet cimport DIRTY_MARK, DIRTY_PAYLOAD, DIRTY_PRIORITY, DROP, REASON_INTERNAL, Packet
 
 
 cdef class View:
-    """One packet during the call: facts to read, verdict / mark / priority / payload to set.  Useless afterwards."""
+    """One packet during the call: facts to read, verdict / mark / priority / payload to set.  Afterwards: ValueError."""
     cdef Packet* _p
     cdef object _keep
 
-    id = property(lambda self: (<View>self)._p.id)
-    hook = property(lambda self: (<View>self)._p.hook)
-    family = property(lambda self: (<View>self)._p.family)
-    ifin = property(lambda self: (<View>self)._p.ifin)
-    ifout = property(lambda self: (<View>self)._p.ifout)
-    total = property(lambda self: (<View>self)._p.total)
-    capacity = property(lambda self: (<View>self)._p.capacity)
-    skbinfo = property(lambda self: (<View>self)._p.skbinfo)
-    uid = property(lambda self: (<View>self)._p.uid if (<View>self)._p.known & 2 else None)
-    hwaddr = property(lambda self: bytes((<View>self)._p.hwaddr[:(<View>self)._p.hwlen]))
+    cdef Packet* packet(self) except NULL:
+        if self._p == NULL:
+            raise ValueError("a View is of no use after its call")
+        return self._p
+
+    id = property(lambda self: (<View>self).packet().id)
+    hook = property(lambda self: (<View>self).packet().hook)
+    family = property(lambda self: (<View>self).packet().family)
+    ifin = property(lambda self: (<View>self).packet().ifin)
+    ifout = property(lambda self: (<View>self).packet().ifout)
+    total = property(lambda self: (<View>self).packet().total)
+    capacity = property(lambda self: (<View>self).packet().capacity)
+    skbinfo = property(lambda self: (<View>self).packet().skbinfo)
+    uid = property(lambda self: (<View>self).packet().uid if (<View>self).packet().known & 2 else None)
+    hwaddr = property(lambda self: bytes((<View>self).packet().hwaddr[:(<View>self).packet().hwlen]))
 
     @property
     def data(self):
         """The bytes captured, from the layer-3 header."""
-        return PyBytes_FromStringAndSize(<char*>self._p.data, self._p.len)
+        return PyBytes_FromStringAndSize(<char*>self.packet().data, self.packet().len)
 
     @data.setter
     def data(self, bytes new):
         self._keep.append(new)                      # sent after the function has returned
-        self._p.data = <uint8_t*><char*>new
-        self._p.len = <uint32_t>len(new)
-        self._p.dirty |= DIRTY_PAYLOAD
+        self.packet().data = <uint8_t*><char*>new
+        self.packet().len = <uint32_t>len(new)
+        self.packet().dirty |= DIRTY_PAYLOAD
 
     @property
     def mark(self):
-        return self._p.mark
+        return self.packet().mark
 
     @mark.setter
     def mark(self, uint32_t new):
-        self._p.mark = new
-        self._p.dirty |= DIRTY_MARK
+        self.packet().mark = new
+        self.packet().dirty |= DIRTY_MARK
 
     @property
     def priority(self):
-        return self._p.priority
+        return self.packet().priority
 
     @priority.setter
     def priority(self, uint32_t new):
-        self._p.priority = new
-        self._p.dirty |= DIRTY_PRIORITY
+        self.packet().priority = new
+        self.packet().dirty |= DIRTY_PRIORITY
 
     @property
     def verdict(self):
-        return self._p.verdict
+        return self.packet().verdict
 
     @verdict.setter
     def verdict(self, uint8_t new):
-        self._p.verdict = new
+        self.packet().verdict = new
 
 
 cdef class Callback:
@@ -119,11 +124,12 @@ cdef class Callback:
 
     def reply(self, uint8_t family, bytes packet, uint32_t mark=0, uint32_t ifindex=0):
         """Put a packet of our own into the outbox; False when it is full."""
-        cdef OutPacket* out = new_reply(self._door.outbox)
+        cdef OutPacket* out
+        if not 0 < len(packet) <= OUTBOX_BYTES:
+            raise ValueError(f"a reply of {len(packet)} bytes: not within 1 to {OUTBOX_BYTES}")
+        out = new_reply(self._door.outbox)
         if out == NULL:
             return False
-        if len(packet) > sizeof(out.data):
-            raise ValueError("reply too long")
         memcpy(out.data, <char*>packet, len(packet))
         out.len = <uint32_t>len(packet)
         out.family = family
@@ -147,6 +153,7 @@ cdef void callback_batch(void* engine, Packet* packets, uint32_t n, uint64_t now
             self.error = error
             packets[i].verdict = DROP
             packets[i].reason = REASON_INTERNAL
+        view._p = NULL                              # whoever has kept it finds nothing
 
 
 cdef void callback_idle(void* engine, uint64_t now_ns) noexcept with gil:

@@ -8,13 +8,14 @@ buffers with room to grow; the engine runs without the GIL; what it decided come
 `run` returns Decisions in the order in which verdicts must take effect (must 10), released packets included.
 """
 
+cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from nfqfw._outbox cimport EngineDoor, Outbox, Released
-from nfqfw._packet cimport (DIRTY_MARK, DIRTY_PAYLOAD, DIRTY_PRIORITY, DROP, HELD, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID,
+from nfqfw._packet cimport (DIRTY_MARK, DIRTY_PAYLOAD, DIRTY_PRIORITY, DROP, HELD, HOOKS, IPV4, IPV6, KNOWN_GID, KNOWN_HWADDR, KNOWN_UID,
                             REASON_TRUNCATED, TRUNCATED, Packet, put16)
 from nfqfw.queue._libc cimport CLOCK_MONOTONIC, nfqfw_clock
 
@@ -48,6 +49,7 @@ class Reply(NamedTuple):
     ifindex: int                # 0 = the route decides
 
 
+@cython.no_gc_clear             # what it keeps of the engine must not go before it
 cdef class Feed:
     """engine: an object whose door() is an EngineDoor capsule.  Not for two threads at once."""
     cdef EngineDoor _door
@@ -72,17 +74,19 @@ cdef class Feed:
     def __len__(self):
         return self._n
 
-    def add(self, const uint8_t[::1] data, uint8_t hook, *, uint32_t id, uint8_t family=0, uint32_t total=0, uint32_t ifin=0,
+    def add(self, const uint8_t[::1] data not None, uint8_t hook, *, uint32_t id, uint8_t family=0, uint32_t total=0, uint32_t ifin=0,
             uint32_t ifout=0, uint32_t physin=0, uint32_t physout=0, uint32_t mark=0, uint32_t priority=0,
             uint32_t skbinfo=0, hwaddr=None, uid=None, gid=None, uint16_t queue=0):
         """Append a packet to the batch (at most 64).  data: from the IP header on, at most 65,536 bytes; family 0: by its version.
 
-        total: length in the kernel when `data` is only a part.  ValueError when there is no room.
+        total: length in the kernel when `data` is only a part.  ValueError when there is no room, or no IP packet has this hook or family.
         """
         cdef Packet* p
         cdef uint32_t n = <uint32_t>len(data)
         if self._n >= BATCH or n > 65536:
             raise ValueError("batch full, or packet too long")
+        if hook >= HOOKS or family not in (0, IPV4, IPV6):
+            raise ValueError(f"hook {hook} of family {family}")
         p = &self._packets[self._n]
         memset(p, 0, sizeof(Packet))
         p.data = self._buffers + <size_t>self._n * STRIDE

@@ -67,6 +67,7 @@ cdef class Queue:
     cdef readonly uint32_t length
     cdef readonly uint32_t receive_buffer
     cdef int running
+    cdef void _let_go(self) noexcept
     cdef int _open_sockets(self) except -1
     cdef int _configure(self, uint8_t command) except -1
     cdef void _set_range(self, uint32_t copy_range) noexcept

@@ -15,13 +15,14 @@ Life-cycle.  open -> use(engine) -> run -> stop -> close.  A queue is never boun
 stale verdict would hit a new packet (spec/nfqueue.md 4).
 """
 
+cimport cython
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
-from nfqfw._outbox cimport EngineDoor, Outbox, Released
+from nfqfw._outbox cimport EngineDoor, Outbox, Released, Sender
 from nfqfw._packet cimport DROP, HELD, REASON_COUNT, REASON_TRUNCATED, TRUNCATED, Packet
 from nfqfw.queue cimport _libc as c
 from nfqfw.queue._messages cimport (CFG_CMD_BIND, CFG_CMD_UNBIND, CFG_F_GSO, CFG_F_UID_GID, MSG_PACKET, NL_HEADER, NLMSG_ERROR,
@@ -275,6 +276,7 @@ def queue_owner(int number):
     return None
 
 
+@cython.no_gc_clear             # __dealloc__ takes itself out of the engine
 cdef class Queue:
     """One NFQUEUE queue of the namespace in which `open` is called.
 
@@ -285,8 +287,10 @@ cdef class Queue:
 
     def __cinit__(self, int number, *, int index=0, uint32_t copy_range=PAYLOAD_BYTES, bint gso=True, bint uid_gid=False,
                   uint32_t length=QUEUE_LENGTH, uint32_t receive_buffer=RECEIVE_BUFFER_BYTES):
-        if not 0 <= number <= 0xffff:
-            raise ValueError("queue number out of range")
+        if not 0 <= number <= 0xffff or not 0 <= index <= 0xffff:
+            raise ValueError("queue number or index out of range")
+        if receive_buffer > 0x7fffffff:
+            raise ValueError(f"a receive buffer of {receive_buffer} bytes: the kernel takes an int")
         self.number = number
         self.copy_range = min(copy_range, <uint32_t>PAYLOAD_BYTES)
         self.gso = gso
@@ -297,6 +301,7 @@ cdef class Queue:
 
     def __dealloc__(self):
         if self.loop != NULL:
+            self._let_go()
             loop_close(self.loop)
             munmap(self.loop.buffers, <size_t>BATCH * STRIDE)
             free(self.loop)
@@ -388,12 +393,21 @@ cdef class Queue:
         if self.loop.fd >= 0:
             self._set_range(self.copy_range)
 
+    cdef void _let_go(self) noexcept:
+        """The engine must not send through this queue any more."""
+        cdef Sender* sender = self.loop.door.sender
+        if self.engine is not None and sender != NULL and sender.transport == <void*>self.loop:
+            sender.send = NULL
+
     def use(self, engine):
         """Give packets to this engine from now on: an object whose `door()` is a capsule of an EngineDoor."""
+        cdef EngineDoor* door
         if self.running:
             raise ValueError("queue is running")
         capsule = engine.door()
-        self.loop.door = (<EngineDoor*>PyCapsule_GetPointer(capsule, b"nfqfw.EngineDoor"))[0]
+        door = <EngineDoor*>PyCapsule_GetPointer(capsule, b"nfqfw.EngineDoor")
+        self._let_go()
+        self.loop.door = door[0]
         self.engine = (engine, capsule)
         if self.loop.door.sender != NULL:
             self.loop.door.sender.send = send_now
@@ -443,8 +457,7 @@ cdef class Queue:
         cdef uint32_t size
         if self.running:
             raise ValueError("queue is running")
-        if self.engine is not None and self.loop.door.sender != NULL:
-            self.loop.door.sender.send = NULL
+        self._let_go()
         if self.loop.fd >= 0:                       # unbind: a forked child may hold a copy of the descriptor
             size = put_bind(message, self.loop.queue, CFG_CMD_UNBIND, 0, 0, 2)
             c.send(self.loop.fd, message, size, 0)

@@ -56,6 +56,8 @@ cdef class RewriteAll:
     cdef Both both
 
     def __cinit__(self, bytes inside, bytes outside):
+        if len(inside) != 4 or len(outside) != 4:
+            raise ValueError("an IPv4 address has 4 bytes")
         memset(&self.both, 0, sizeof(Both))
         memcpy(self.both.inside.src, <const char*>inside, 4)
         memcpy(self.both.outside.src, <const char*>outside, 4)

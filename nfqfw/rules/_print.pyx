@@ -68,6 +68,8 @@ cdef str network_text(bytes address, bytes mask):
     cdef const uint8_t* a = <const uint8_t*><const char*>address
     cdef char text[32]
     cdef int length, size
+    if mask is None or len(mask) != len(address):
+        raise ValueError("a mask has as many bytes as its address")
     if len(address) != 4:
         return address_text(address) + mask_suffix(mask, always=True)
     length = prefix_length4(<const uint8_t*><const char*>mask)

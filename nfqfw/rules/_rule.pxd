@@ -31,4 +31,4 @@ cdef class Rule:
     cdef public Rule continues          # only set by -E: the rule whose counting this one continues
 
     cpdef bint is_unconditional(self)
-    cpdef bint same_as(self, Rule other)
+    cpdef bint same_as(self, Rule other) except -1

@@ -46,8 +46,10 @@ cdef class Rule:
     def protocol_inverted(self) -> bool:
         return bool(self.inverted & INV_PROTO)
 
-    cpdef bint same_as(self, Rule other):
+    cpdef bint same_as(self, Rule other) except -1:
         """Equal as -D and -C compare: everything but counters and place.  What differs most comes first."""
+        if other is None:
+            raise TypeError("None is no Rule")
         return (self.protocol == other.protocol and self.inverted == other.inverted and self.source == other.source
                 and self.destination == other.destination and self.fragment == other.fragment
                 and self.in_interface == other.in_interface and self.out_interface == other.out_interface

@@ -321,6 +321,8 @@ cdef class Scanner:
 
         counters: take over counts.  Returns (place, number) of the first line that has to go the long way, or of the end.
         """
+        if not 0 <= at <= len(data):
+            raise ValueError(f"place {at} of {len(data)} bytes")
         cdef const char* base = <const char*>data
         cdef const char* end = base + len(data)
         cdef const char* line = base + at

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.fuzz.setting import DOORS
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("nfqfw", "tests", "netns", "setup.py", "pyproject.toml", "README.md")
+PARTS = ("nfqfw", "tests", "netns", "docs", "setup.py", "pyproject.toml", "README.md")
 CLANG = ("clang-14", "clang")
 
 
