@@ -14,6 +14,7 @@ help:
 	@echo "make build   set up and build only"
 	@echo "make bench   all benchmarks, a quarter of an hour (ARGS=--quick: do they work? ARGS=rules: one of them)"
 	@echo "make oracle  record the kernel's answers anew (root); CASE=seed shows the kernel's and ours for one case"
+	@echo "make oracle-full  100,000 random cases beside the kernel (root), JOBS=2 parts at a time, resumable"
 	@echo "make fuzz    every fuzzer for SECONDS=60, coverage-guided, under the sanitizers; TARGET=rules runs one"
 	@echo "make asan    the test-suite with the extension under ASan and UBSan; TESTS='tests/engine' runs some"
 	@echo "make clean   remove .venv and everything built"
@@ -67,7 +68,7 @@ asan:
 .PHONY: fuzz asan oracle oracle-full
 
 # the kernel as the oracle (root, iptables-legacy): record its answers anew; CASE=seed shows both answers (OUT=folder: and
-# writes the smallest case that differs); 100,000 cases live
+# writes the smallest case that differs); oracle-full: 100,000 cases live in parts, JOBS=2 at a time, resumable (build/oracle-full)
 ORACLE := tests/oracle/kernel.bin --unsupported tests/oracle/unsupported.toml
 
 oracle:
@@ -78,4 +79,5 @@ oracle:
 oracle-full:
 	@./bootstrap.sh test
 	@$(MAKE) --no-print-directory .venv/built
-	@$(PY) -m nfqfw.selftest live --count $(or $(COUNT),100000) --seed $(or $(SEED),2000000) --unsupported tests/oracle/unsupported.toml
+	@$(PY) -m nfqfw.selftest full build/oracle-full --count $(or $(COUNT),100000) --seed $(or $(SEED),2000000) \
+		$(if $(JOBS),--jobs $(JOBS)) --unsupported tests/oracle/unsupported.toml

@@ -38,10 +38,10 @@ def command(seconds: float, seed: int | None, as_json: bool) -> int:
     report = both(itertools.count(first), active_features(UNSUPPORTED if UNSUPPORTED.exists() else None), seconds)
     if as_json:
         json.dump({"ok": not report.different, "seed": first, "cases": report.cases, "packets": report.packets,
-                   "seconds": round(report.seconds, 1), "differences": report.different}, sys.stdout)
+                   "seconds": round(report.seconds, 1), "differences": report.different, "undecided": report.undecided}, sys.stdout)
         print()
     else:
         for number, lines in itertools.islice(report.different.items(), DIFFERENCES_SHOWN):
             click.echo(f"seed {number}:\n    " + "\n    ".join(lines[:6]))
-        click.echo(f"{report.cases} cases, {report.packets} packets, {len(report.different)} differences, {report.seconds:.1f} s")
+        click.echo(report.summary())
     return exits.NO if report.different else exits.OK

@@ -44,6 +44,11 @@ class Case:
         return self.rules + "".join(empty_table(t) for t in CHAINS if f"*{t}\n" not in self.rules)
 
 
+def first_sent(steps: list[Step], step: Step) -> int:
+    """Transport bytes in the first fragment of the datagram that this one belongs to, the shortest if there are several."""
+    return min((s.packet.size for s in steps if s.packet.proto == "frag" and s.packet.offset == 0 and s.packet.id == step.packet.id), default=0)
+
+
 def salted(case: Case, salt: int) -> Case:
     """The same case with other IP ids and other named tables: what a run that just went by left in the kernel is not met."""
     rules = re.sub(r"name q(\d+)", lambda found: f"name q{found[1]}x{salt}", case.rules)
@@ -59,4 +64,4 @@ def empty_table(table: str) -> str:
     return f"*{table}\n" + "".join(f":{c} ACCEPT [0:0]\n" for c in CHAINS[table]) + "COMMIT\n"
 
 
-__all__ = ["CHAINS", "POINTS", "Case", "Outcome", "Step", "empty_table", "salted"]
+__all__ = ["CHAINS", "POINTS", "Case", "Outcome", "Step", "empty_table", "first_sent", "salted"]

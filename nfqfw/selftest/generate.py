@@ -47,6 +47,11 @@ def listed_as_unsupported(unsupported: Path | None) -> dict[str, str]:
     return tomllib.loads(unsupported.read_text())["features"] if unsupported else {}
 
 
+def listed_as_explained(unsupported: Path | None) -> dict[int, str]:
+    """Seeds whose difference is known, with the reason."""
+    return {int(seed): why for seed, why in tomllib.loads(unsupported.read_text())["explained"].items()} if unsupported else {}
+
+
 def make_case(seed: int, features: frozenset[str]) -> Case:
     rng = random.Random(f"nfqfw/{GENERATOR}/{seed}")
     family = IPV4 if rng.random() < 0.6 else IPV6

@@ -10,6 +10,7 @@ import time
 
 from nfqfw.selftest.case import Case
 from nfqfw.selftest.netlink import Ctnetlink
+from nfqfw.selftest.npt import without_quoted
 from nfqfw.selftest.outcome import Counters, Outcome, normal_listing
 from nfqfw.selftest.packets import IPV4, IPV6
 from nfqfw.selftest.router import CLASSED, OracleUnavailable, Router, missing, real_tool
@@ -65,9 +66,10 @@ class KernelTwin(Router):
                     outcome.steps.append([])
                     outcome.classes += [""] * self.classes
                 else:
-                    self._step(case.family, step, outcome)
+                    self._step(case, step, outcome)
                 if states:
                     outcome.states.append(self.ct.list())
+            outcome.steps = without_quoted(case, outcome.steps)
             outcome.counters = self.tables[case.family].read()
             outcome.connections = self.ct.take()
             return outcome

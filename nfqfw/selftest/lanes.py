@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +16,9 @@ from nfqfw.selftest import record
 from nfqfw.selftest.case import Case
 from nfqfw.selftest.flow import write_flow
 from nfqfw.selftest.generate import GENERATOR, make_case
+from nfqfw.selftest.judge import Judge, chance
 from nfqfw.selftest.minimise import Minimiser
 from nfqfw.selftest.outcome import differences
-from nfqfw.selftest.packets import IPV4, Packet
 from nfqfw.selftest.show import beside, write_files
 
 
@@ -29,28 +28,38 @@ class Report:
 
     cases: int = 0
     packets: int = 0
-    undecided: int = 0                                                  # cases in which the kernel's answer is random
+    slow: int = 0                                                       # runs thrown away: the machine stood still
     seconds: float = 0.0
     different: dict[int, list[str]] = field(default_factory=dict)       # seed -> what differs
+    undecided: dict[int, str] = field(default_factory=dict)             # seed -> why the kernel's answer is chance (judge.py)
+    explained: dict[int, str] = field(default_factory=dict)             # seed -> reason: a difference that README names
     seen: Counter = field(default_factory=Counter)                      # opcodes, verdicts, reasons, classes that were hit
 
     def add(self, other: Report) -> None:
         self.cases += other.cases
         self.packets += other.packets
-        self.undecided += other.undecided
+        self.seconds += other.seconds
+        self.slow += other.slow
         self.different.update(other.different)
+        self.undecided.update(other.undecided)
+        self.explained.update(other.explained)
         self.seen.update(other.seen)
 
+    def summary(self) -> str:
+        return (f"{self.cases} cases, {self.packets} packets, {len(self.different)} unexplained differences, {len(self.explained)} explained, "
+                f"{len(self.undecided)} undecided, {self.slow} slow runs repeated, {self.seconds:.1f} s")
 
-NPT = re.compile(r"-j [DS]NPT")
-NAT = re.compile(r"-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP|CT --zone)")
+    def set_aside(self, known: dict[int, str]) -> None:
+        """Take the differences that are known out of `different`."""
+        self.explained |= {seed: known[seed] for seed in self.different if seed in known}
+        self.different = {seed: lines for seed, lines in self.different.items() if seed not in known}
 
 
 def record_kernel(path: Path, first: int, count: int, features: frozenset[str], progress: Callable[[str], None] = print) -> None:
     """Ask the kernel `count` cases and write its answers.
 
-    NAT draws ports at random where a tuple is taken: such a case is asked of two kernels, and where they do not agree the
-    answer is recorded as undecided (no packets).
+    A case in which the kernel's answer may be chance (judge.py) is asked of two kernels, and where they do not agree the answer
+    is recorded as undecided (no packets).
     """
     header = {"generator": GENERATOR, "features": sorted(features), "first": first, "count": count,
               "kernel": os.uname().release, "date": datetime.date.today().isoformat()}
@@ -68,7 +77,6 @@ def record_kernel(path: Path, first: int, count: int, features: frozenset[str], 
     record.write(path, header, answers())
 
 
-ASKED_AGAIN = 6                 # times that the kernel is asked again about a difference
 CHUNK = 100                     # cases of one pair of kernel twins
 WORKERS = 3                     # per CPU: the kernel spends most of a case waiting, in the change of tables
 
@@ -83,7 +91,7 @@ def _record_chunk(chunk: tuple[int, int, frozenset[str]]) -> list[record.Answer]
 
 def _decided(case: Case, kernel, second) -> record.Answer:
     answer = record.answer_of(kernel.run(case))
-    if NAT.search(case.rules) and record.answer_of(second.run(case)) != answer:
+    if chance(case) and record.answer_of(second.run(case)) != answer:
         return record.UNDECIDED
     return answer
 
@@ -103,10 +111,10 @@ def check_recording(path: Path, limit: int | None = None, part: int = 0, parts: 
                 break
             if i % parts != part:
                 continue
-            if answer == record.UNDECIDED:
-                report.undecided += 1
-                continue
             seed = header["first"] + i
+            if answer == record.UNDECIDED:
+                report.undecided[seed] = "two kernels disagreed when it was recorded"
+                continue
             found = one(ours, make_case(seed, features), answer, report)
             if found:
                 report.different[seed] = found
@@ -130,40 +138,22 @@ def both(seeds: Iterable[int], features: frozenset[str], seconds: float = 1e9, o
 
     report, began = Report(), time.monotonic()
     with KernelTwin() as kernel, KernelTwin() as second, ours or _ours() as twin:
+        judge = Judge(kernel, second, twin)
         for seed in seeds:
             if time.monotonic() - began > seconds:
                 break
             case = make_case(seed, features)
+            judgement = judge.judge(case)
             report.cases += 1
             report.packets += len(case.steps)
-            compare = getattr(twin, "differences", differences)
-            theirs, mine = kernel.run(case), twin.run(case)
-            found = compare(theirs, mine)
-            if found and _npt_of_quoted(case):
-                report.undecided += 1
-            elif found and (NAT.search(case.rules) and compare(theirs, second.run(case)) or _says_both(kernel, case, mine, compare)):
-                report.undecided += 1
-            elif found:
-                report.different[seed] = found
+            report.slow += judgement.slow
+            if judgement.undecided:
+                report.undecided[seed] = judgement.undecided
+            elif judgement.lines:
+                report.different[seed] = judgement.lines
         report.seen = getattr(twin, "seen", Counter())
     report.seconds = time.monotonic() - began
     return report
-
-
-def _npt_of_quoted(case: Case) -> bool:
-    """NPT and ICMPv6 errors of which Linux leaves the quoted header: in fragments it translates a copy (a named difference, README);
-    of what a raw socket sends it does not know where the transport header is."""
-    return case.family != IPV4 and NPT.search(case.rules) is not None and any(
-        _quotes(s.packet.inner if s.packet.proto == "frag" else s.packet if s.point == "local" else None) for s in case.steps)
-
-
-def _quotes(packet: Packet | None) -> bool:
-    return packet is not None and packet.inner is not None
-
-
-def _says_both(kernel, case: Case, mine, compare) -> bool:
-    """Whether the kernel, asked again, gives our answer: the case is on the edge of a second or of a draw of the kernel's."""
-    return any(not compare(kernel.run(case), mine) for _ in range(ASKED_AGAIN))
 
 
 def _ours():

@@ -10,6 +10,7 @@ Thread and wires share one CPU, so that what a verdict causes has happened when 
 
 from __future__ import annotations
 
+import itertools
 import struct
 import time
 from dataclasses import replace
@@ -19,6 +20,7 @@ from nfqfw.daemon.evaluator import LiveEvaluator
 from nfqfw.daemon.service import Options
 from nfqfw.selftest.case import Case
 from nfqfw.selftest.ours import connection_of, counters_of, program_of
+from nfqfw.selftest.npt import without_quoted
 from nfqfw.selftest.outcome import Connection, Emitted, Outcome, differences, fragment_header, joined6, normal_packet
 from nfqfw.selftest.packets import IPV4, checksum
 from nfqfw.selftest.router import Router
@@ -34,6 +36,7 @@ class LiveTwin(Router):
     def __init__(self, exact: bool = False) -> None:
         super().__init__()
         self.exact = exact
+        self.generations = itertools.count(1)       # as a daemon counts: reporters know a ruleset by its number
 
     def _build(self) -> None:
         super()._build()
@@ -47,13 +50,14 @@ class LiveTwin(Router):
     def run(self, case: Case) -> Outcome:
         """Load the case's rules, send its packets, read everything.  Raises if a queue thread has failed."""
         with self.inside():
-            self.evaluator.load(program_of(case))
+            self.evaluator.load(program_of(case, generation=next(self.generations)))
             self.log.drain()
             outcome = Outcome()
             for step in case.steps:
                 if step.delay >= 0.001:
                     time.sleep(step.delay)
-                self._step(case.family, step, outcome)
+                self._step(case, step, outcome)
+            outcome.steps = without_quoted(case, outcome.steps)
             outcome.counters = counters_of(self.evaluator.loaded)
             outcome.connections = self.connections()
             self.evaluator.flows.table.flush()
@@ -61,9 +65,12 @@ class LiveTwin(Router):
                 raise RuntimeError(f"the queue thread ended: {self.evaluator.failure!r}")
             return outcome
 
+    def normal(self, outcome: Outcome) -> Outcome:
+        """An Outcome of either twin without the one field that live may differ (README)."""
+        return without_reset_ids(outcome)
+
     def differences(self, kernel: Outcome, ours: Outcome) -> list[str]:
-        """How the kernel's Outcome and this twin's differ; see README for the one field that live may."""
-        return differences(without_reset_ids(kernel), without_reset_ids(ours))
+        return differences(self.normal(kernel), self.normal(ours))
 
     def connections(self) -> list[Connection]:
         return sorted(connection_of(entry) for entry in self.evaluator.flows.table.list(now_ns=time.monotonic_ns()))

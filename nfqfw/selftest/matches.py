@@ -14,10 +14,16 @@ from nfqfw.selftest.draft import (PORTS, Condition, Pool, always, both, maybe_no
 from nfqfw.selftest.packets import IPV4, IPV6, address
 
 MULTIPORT_PROTOCOLS = ("tcp", "udp", "udplite", "sctp")
+ARRIVING, LEAVING = ("PREROUTING", "INPUT", "FORWARD"), ("OUTPUT", "POSTROUTING")      # hooks where a packet has an input, an output device
 STATES = ("NEW", "ESTABLISHED", "RELATED", "INVALID", "UNTRACKED")
 
 
-# ---- matches: (rng, draft, pool) -> text after -m NAME --------------------------------------------------------------
+# ---- matches: (rng, draft, pool) -> (name, its options as text) --------------------------------------------------------
+
+def one_of(name: str, *options: str) -> Callable:
+    """A match with one of these options, now and then negated."""
+    return lambda rng, draft, pool: (name, [maybe_not(rng) + rng.choice(options)])
+
 
 def m_tcp(rng, draft, pool):
     flags = ("SYN", "ACK", "FIN", "RST", "PSH", "URG")
@@ -152,43 +158,14 @@ def m_addrtype(rng, draft, pool):
     return "addrtype", [f"{maybe_not(rng)}--{rng.choice(('src', 'dst'))}-type {rng.choice(('LOCAL', 'UNICAST', 'MULTICAST'))}"]
 
 
-def m_u32(rng, draft, pool):
-    return "u32", [f"{maybe_not(rng)}--u32 {rng.choice(('0>>28=4', '6&0xff=6,17', '0&0xffff=40:60', '0>>22&0x3c@0>>16=80'))}"]
-
-
 def m_string(rng, draft, pool):
     return "string", [f"{maybe_not(rng)}--hex-string |{rng.choice(('0108', '0f16', 'ffff'))}| --algo {rng.choice(('bm', 'kmp'))}"
                       + rng.choice(("", " --from 28", " --to 60"))]
 
 
-def m_ecn(rng, draft, pool):
-    return "ecn", [f"{maybe_not(rng)}--ecn-ip-ect {rng.randrange(4)}"]
-
-
-def m_tcpmss(rng, draft, pool):
-    return "tcpmss", [f"{maybe_not(rng)}--mss {rng.choice(('1460', '536:1400', '1:65535'))}"]
-
-
-
-def m_mac(rng, draft, pool):
-    return "mac", [f"{maybe_not(rng)}--mac-source {rng.choice(('02:00:00:00:01:02', '02:00:00:00:02:02', '02:00:00:00:09:09'))}"]
-
-
-def m_pkttype(rng, draft, pool):
-    return "pkttype", [f"{maybe_not(rng)}--pkt-type {rng.choice(('unicast', 'unicast', 'broadcast', 'multicast'))}"]
-
-
-def m_owner(rng, draft, pool):
-    return "owner", [f"{maybe_not(rng)}{rng.choice(('--uid-owner 0', '--uid-owner 5', '--gid-owner 0', '--socket-exists', '--uid-owner 0-10'))}"]
-
-
 def m_devgroup(rng, draft, pool):
-    side = "--src-group" if draft.hooks <= {"PREROUTING", "INPUT", "FORWARD"} else "--dst-group"
+    side = "--src-group" if draft.hooks <= {*ARRIVING} else "--dst-group"
     return "devgroup", [f"{maybe_not(rng)}{side} {rng.choice(('0x0', '0x1', '0x0/0xf'))}"]
-
-
-def m_physdev(rng, draft, pool):
-    return "physdev", [f"{maybe_not(rng)}{rng.choice(('--physdev-in eth0', '--physdev-is-in', '--physdev-is-bridged'))}"]
 
 
 def m_time(rng, draft, pool):
@@ -232,10 +209,6 @@ def m_rt(rng, draft, pool):
     parts = ((0.5, lambda: f"{maybe_not(rng)}--rt-type {rng.choice((0, 2))}"), (0.5, lambda: f"{maybe_not(rng)}--rt-segsleft {rng.choice(('0', '0:3', '1'))}"),
              (0.3, lambda: f"{maybe_not(rng)}--rt-len {rng.choice((8, 24))}"))
     return "rt", [text() for odds, text in parts if rng.random() < odds]
-
-
-def m_mh(rng, draft, pool):
-    return "mh", [f"{maybe_not(rng)}--mh-type {rng.choice(('0', '1:5', '5', 'binding-update'))}"]
 
 
 def m_eui64(rng, draft, pool):
@@ -301,14 +274,6 @@ def m_cluster(rng, draft, pool):
     return "cluster", [f"--cluster-total-nodes {nodes} {maybe_not(rng)}--cluster-local-node {rng.randint(1, nodes)} --cluster-hash-seed 0x7"]
 
 
-def m_helper(rng, draft, pool):
-    return "helper", [f"{maybe_not(rng)}--helper {rng.choice(('ftp', 'sip', 'tftp'))}"]
-
-
-def m_frag6(rng, draft, pool):
-    return "frag", [rng.choice(("--fragfirst", "--fragmore", "--fraglast", "--fragid 1:60000"))]
-
-
 # feature -> (weight, when the kernel takes it, text)
 MATCHES: dict[str, tuple[int, Condition, Callable]] = {
     "tcp": (16, with_proto("tcp"), m_tcp),
@@ -331,15 +296,15 @@ MATCHES: dict[str, tuple[int, Condition, Callable]] = {
     "quota": (1, always, m_quota),
     "connbytes": (1, always, m_connbytes),
     "addrtype": (1, always, m_addrtype),
-    "u32": (1, of_family(IPV4), m_u32),
+    "u32": (1, of_family(IPV4), one_of("u32", *(f"--u32 {test}" for test in ("0>>28=4", "6&0xff=6,17", "0&0xffff=40:60", "0>>22&0x3c@0>>16=80")))),
     "string": (1, always, m_string),
-    "ecn": (1, always, m_ecn),
-    "tcpmss": (2, with_proto("tcp"), m_tcpmss),
-    "mac": (1, on_hooks("PREROUTING", "INPUT", "FORWARD"), m_mac),
-    "pkttype": (1, always, m_pkttype),
-    "owner": (1, on_hooks("OUTPUT", "POSTROUTING"), m_owner),
-    "devgroup": (1, lambda d: on_hooks("PREROUTING", "INPUT", "FORWARD")(d) or on_hooks("OUTPUT", "POSTROUTING")(d), m_devgroup),
-    "physdev": (1, on_hooks("PREROUTING", "INPUT", "FORWARD"), m_physdev),
+    "ecn": (1, always, one_of("ecn", *(f"--ecn-ip-ect {bits}" for bits in range(4)))),
+    "tcpmss": (2, with_proto("tcp"), one_of("tcpmss", "--mss 1460", "--mss 536:1400", "--mss 1:65535")),
+    "mac": (1, on_hooks(*ARRIVING), one_of("mac", *(f"--mac-source 02:00:00:00:{end}" for end in ("01:02", "02:02", "09:09")))),
+    "pkttype": (1, always, one_of("pkttype", *(f"--pkt-type {kind}" for kind in ("unicast", "unicast", "broadcast", "multicast")))),
+    "owner": (1, on_hooks(*LEAVING), one_of("owner", "--uid-owner 0", "--uid-owner 5", "--gid-owner 0", "--socket-exists", "--uid-owner 0-10")),
+    "devgroup": (1, lambda d: on_hooks(*ARRIVING)(d) or on_hooks(*LEAVING)(d), m_devgroup),
+    "physdev": (1, on_hooks(*ARRIVING), one_of("physdev", "--physdev-in eth0", "--physdev-is-in", "--physdev-is-bridged")),
     "time": (1, always, m_time),
     "esp": (40, with_proto("esp"), m_spi("esp", "espspi")),
     "ah": (60, both(of_family(IPV4), with_proto("ah")), m_spi("ah", "ahspi")),
@@ -348,11 +313,11 @@ MATCHES: dict[str, tuple[int, Condition, Callable]] = {
     "ipv6header": (1, of_family(IPV6), m_headers6),
     "hbh": (1, of_family(IPV6), m_options6("hbh")),
     "dst": (1, of_family(IPV6), m_options6("dst")),
-    "frag": (5, of_family(IPV6), m_frag6),
+    "frag": (5, of_family(IPV6), lambda rng, *_: ("frag", [rng.choice(("--fragfirst", "--fragmore", "--fraglast", "--fragid 1:60000"))])),
     "ah6": (1, of_family(IPV6), m_ah6),
     "rt": (1, of_family(IPV6), m_rt),
-    "mh": (60, both(of_family(IPV6), with_proto("mh")), m_mh),
-    "eui64": (1, both(of_family(IPV6), on_hooks("PREROUTING", "INPUT", "FORWARD")), m_eui64),
+    "mh": (60, both(of_family(IPV6), with_proto("mh")), one_of("mh", *(f"--mh-type {kind}" for kind in ("0", "1:5", "5", "binding-update")))),
+    "eui64": (1, both(of_family(IPV6), on_hooks(*ARRIVING)), m_eui64),
     "dccp": (40, with_proto("dccp"), m_dccp),
     "recent": (1, always, m_recent),
     "hashlimit": (1, always, m_hashlimit),
@@ -360,5 +325,5 @@ MATCHES: dict[str, tuple[int, Condition, Callable]] = {
     "connlabel": (1, always, m_connlabel),
     "bpf": (1, always, m_bpf),
     "cluster": (1, always, m_cluster),
-    "helper": (1, always, m_helper),
+    "helper": (1, always, one_of("helper", "--helper ftp", "--helper sip", "--helper tftp")),
 }

@@ -25,7 +25,8 @@ from nfqfw.queue.offline import routable
 from nfqfw.reasons import REASONS
 from nfqfw.rules import check, load, lower_rule
 from nfqfw.rules.model import Standard
-from nfqfw.selftest.case import Case, Step
+from nfqfw.selftest.case import Case, Step, first_sent
+from nfqfw.selftest.npt import without_quoted
 from nfqfw.selftest.outcome import (Connection, Counters, Emitted, Outcome, fragment_header, generated, joined6, normal_listing, normal_packet,
                                     trains_joined, with_marks)
 from nfqfw.selftest.packets import IPV4, build, checksum
@@ -141,9 +142,10 @@ class OurTwin:
                 outcome.steps.append([])
                 outcome.classes.append("")
             else:
-                self._step(step, outcome)
+                self._step(case, step, outcome)
             if states:
                 outcome.states.append(self.connections())
+        outcome.steps = without_quoted(case, outcome.steps)
         outcome.counters = counters_of(self.loaded)
         self._note_rules()
         outcome.connections = self.connections()
@@ -175,7 +177,7 @@ class OurTwin:
 
     # ---- one packet ---------------------------------------------------------------------------------------------
 
-    def _step(self, step: Step, outcome: Outcome) -> None:
+    def _step(self, case: Case, step: Step, outcome: Outcome) -> None:
         data = build(step.packet, self.family)
         data = data if step.point == "local" else without_padding(data, self.family)
         if step.point == "local":
@@ -191,8 +193,8 @@ class OurTwin:
             self._cross(self.waiting.pop(0))
         self.engine.idle(self.now)              # as the transport does when its sockets are empty
         outcome.classes.append(self.ctclass)
-        frames = [e for e in self.emitted if e.point != "input"]
-        outcome.steps.append(with_marks(trains_joined(frames, self.family), self.marks) + [e for e in self.emitted if e.point == "input"])
+        frames = trains_joined([e for e in self.emitted if e.point != "input"], self.family, first_sent(case.steps, step))
+        outcome.steps.append(with_marks(frames, self.marks) + [e for e in self.emitted if e.point == "input"])
 
     def _cross(self, p: Flying) -> None:
         """One crossing.  Our replies go out before anything else happens, then what was released, then the packet itself."""
@@ -307,11 +309,11 @@ def tracking(rules: str) -> str:
     return f"{head}*security\n:oracle - [0:0]\n{body}-A oracle -m conntrack --ctstate NEW\nCOMMIT\n{tail}"
 
 
-def program_of(case: Case, track: bool = False, policies=None) -> compiler.Program:
+def program_of(case: Case, track: bool = False, policies=None, generation: int = 1) -> compiler.Program:
     text = tracking(case.whole_rules()) if track else case.whole_rules()
     ruleset = load(text, case.name, case.family)
     check(ruleset, None, policies)
-    return compiler.compile_rulesets([ruleset])
+    return compiler.compile_rulesets([ruleset], generation)
 
 
 def counters_of(loaded: LoadedProgram) -> Counters:

@@ -145,10 +145,10 @@ def quoted_completed(data: bytes, family: int) -> bytes:
     return data[:at] + message[:2] + struct.pack(">H", checksum(covered)) + message[4:]
 
 
-def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
+def trains_joined(frames: list[Emitted], family: int, first_sent: int) -> list[Emitted]:
     """Fragments of one datagram as one packet, where Linux re-cuts: to read a transport header (or the packet that an ICMP
     error quotes) that is spread over fragments, it pulls them together, and they leave in other sizes.  Fragments whose first
-    holds PULLED bytes of the transport stay as they are, but for ICMP, where that may still not be all it reads.
+    was sent with PULLED bytes of the transport (first_sent) stay as they are, but for ICMP, where that may still not be all it reads.
 
     An IPv6 datagram that is no longer than its largest fragment was leaves Linux whole; nfqfw lets the fragments go, which the
     receiver cannot tell from it.  Where destination options stand behind a routing header it puts the fragment header in front
@@ -167,7 +167,7 @@ def trains_joined(frames: list[Emitted], family: int) -> list[Emitted]:
             parts = [_fragment_of(t.data, family) for t in train]
             edges = [sum(len(p[3]) for p in parts[:i]) for i in range(len(parts))]
             whole = [p[1] for p in parts] == edges and len({p[0] for p in parts}) == 1 and (
-                len(parts[0][3]) < PULLED or _is_icmp(train[0].data, family) or _fits_its_largest(train, family)
+                first_sent < PULLED or _is_icmp(train[0].data, family) or _fits_its_largest(train, family)
                 or _header_moves(train[0].data, family))
             out += [_joined(train, parts, family)] if whole else train
             train = []
@@ -256,34 +256,47 @@ def _without_fragment_id(data: bytes) -> bytes:
 
 # ---- telling a difference -------------------------------------------------------------------------------------------
 
+Place = tuple[object, ...]       # where two Outcomes can differ: a packet, a counter, a command, a connection
+
+
 def differences(kernel: Outcome, ours: Outcome) -> list[str]:
     """What differs, as lines that a reader understands; empty when the two are equal."""
-    out = []
-    for i, (theirs, mine) in enumerate(zip(kernel.steps, ours.steps, strict=False)):
+    return [line for lines in compared(kernel, ours).values() for line in lines]
+
+
+def compared(kernel: Outcome, ours: Outcome) -> dict[Place, list[str]]:
+    """The places at which two Outcomes differ, each with the lines that say how."""
+    out: dict[Place, list[str]] = {}
+    for i, (theirs, mine) in enumerate(zip(kernel.steps, ours.steps, strict=False), 1):
         if theirs != mine:
-            out += [f"packet {i + 1}: kernel {shown_step(theirs)}", f"packet {i + 1}: nfqfw  {shown_step(mine)}"]
+            out["packet", i] = [f"packet {i}: kernel {shown_step(theirs)}", f"packet {i}: nfqfw  {shown_step(mine)}"]
     if len(kernel.steps) != len(ours.steps):
-        out.append(f"packets: kernel {len(kernel.steps)}, nfqfw {len(ours.steps)}")
-    for theirs, mine in zip(kernel.commands, ours.commands, strict=True):
+        out["packets",] = [f"packets: kernel {len(kernel.steps)}, nfqfw {len(ours.steps)}"]
+    for i, (theirs, mine) in enumerate(zip(kernel.commands, ours.commands, strict=True), 1):
         if theirs != mine:
-            out += [f"conntrack, kernel: {theirs}", f"conntrack, nfqfw:  {mine}"]
-    out += _counter_differences(kernel.counters, ours.counters)
-    theirs = {c.normal() for c in kernel.connections}
-    mine = {c.normal() for c in ours.connections}
-    out += [f"connection only in the kernel: {shown_connection(c)}" for c in sorted(theirs - mine)]
-    out += [f"connection only in nfqfw:      {shown_connection(c)}" for c in sorted(mine - theirs)]
-    return out
+            out["command", i] = [f"conntrack, kernel: {theirs}", f"conntrack, nfqfw:  {mine}"]
+    return out | _counter_differences(kernel.counters, ours.counters) | _connection_differences(kernel.connections, ours.connections)
 
 
-def _counter_differences(kernel: Counters, ours: Counters) -> list[str]:
-    out = []
+def _counter_differences(kernel: Counters, ours: Counters) -> dict[Place, list[str]]:
+    out: dict[Place, list[str]] = {}
     for key in sorted(set(kernel) | set(ours)):
         theirs, mine = kernel.get(key, []), ours.get(key, [])
         for i in range(max(len(theirs), len(mine))):
             a = theirs[i] if i < len(theirs) else None
             b = mine[i] if i < len(mine) else None
             if (a or (0, 0)) != (b or (0, 0)):
-                out.append(f"counter {key[0]} {key[1]} rule {i + 1}: kernel {a}, nfqfw {b}")
+                out["counter", *key, i] = [f"counter {key[0]} {key[1]} rule {i + 1}: kernel {a}, nfqfw {b}"]
+    return out
+
+
+def _connection_differences(kernel: list[Connection], ours: list[Connection]) -> dict[Place, list[str]]:
+    """Connections are told apart by protocol, original tuple and zone."""
+    out: dict[Place, list[str]] = {}
+    theirs, mine = {c.normal() for c in kernel}, {c.normal() for c in ours}
+    for c in sorted(theirs ^ mine):
+        side = "only in the kernel:" if c in theirs else "only in nfqfw:     "
+        out.setdefault(("connection", c.proto, c.original, c.zone), []).append(f"connection {side} {shown_connection(c)}")
     return out
 
 

@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nfqfw.selftest.case import Case, Step
+from nfqfw.selftest.case import Case, Step, first_sent
 from nfqfw.selftest.netlink import PacketLog
 from nfqfw.selftest.outcome import Emitted, Outcome, generated, normal_packet, trains_joined, with_marks
 from nfqfw.selftest.packets import IPV4, IPV6, build, packed
@@ -230,7 +230,8 @@ class Router:
                 self._changed.setdefault(name, f.read().strip())
             _sysctl(_setting(name), value)
 
-    def _step(self, family: int, step: Step, outcome: Outcome) -> None:
+    def _step(self, case: Case, step: Step, outcome: Outcome) -> None:
+        family = case.family
         data = build(step.packet, family)
         if step.point == "local":
             self._send_local(family, step, data)
@@ -241,7 +242,8 @@ class Router:
         delivered = self.log.drain()
         if self.classes:
             outcome.classes.append(next((prefix.decode() for group, _, prefix, _ in delivered if group == CLASSED), ""))
-        outcome.steps.append(with_marks(trains_joined(emitted, family), self._marks(delivered)) + self._inputs(delivered, family))
+        frames = trains_joined(emitted, family, first_sent(case.steps, step))
+        outcome.steps.append(with_marks(frames, self._marks(delivered)) + self._inputs(delivered, family))
 
     def _marks(self, delivered: list) -> list[int]:
         """Marks with which packets left the router."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nfqfw.selftest.draft import Condition, Draft, always, both, of_family, with_proto
 from nfqfw.selftest.packets import IPV4, IPV6, address
 
@@ -13,15 +15,16 @@ REJECTS4 = ("icmp-net-unreachable", "icmp-host-unreachable", "icmp-proto-unreach
 REJECTS6 = ("icmp6-no-route", "icmp6-adm-prohibited", "icmp6-addr-unreachable", "icmp6-port-unreachable")
 
 
+def one_of(*texts: str) -> Callable:
+    """A target in one of these forms; of one nothing is drawn."""
+    return lambda rng, draft, pool: rng.choice(texts) if len(texts) > 1 else texts[0]
+
+
 def t_reject(rng, draft, pool):
     if draft.proto == "tcp" and not draft.negated_proto and rng.random() < 0.6:
         return "REJECT --reject-with tcp-reset"
     kind = rng.choice(("", *(REJECTS4 if draft.family == IPV4 else REJECTS6)))
     return f"REJECT --reject-with {kind}" if kind else "REJECT"
-
-
-def t_log(rng, draft, pool):
-    return rng.choice(("LOG", "LOG --log-prefix \"x: \"", "LOG --log-level 3 --log-uid"))
 
 
 def t_mark(rng, draft, pool):
@@ -43,29 +46,9 @@ def t_tos(rng, draft, pool):
     return f"TOS --set-tos {rng.choice(pool.tos):#x}/{rng.choice((0xff, 0xf0)):#x}"
 
 
-def t_ttl(rng, draft, pool):
-    return f"TTL --ttl-{rng.choice(('set 33', 'inc 2', 'dec 2'))}"
-
-
-def t_hl(rng, draft, pool):
-    return f"HL --hl-{rng.choice(('set 33', 'inc 2', 'dec 2'))}"
-
-
-def t_tcpoptstrip(rng, draft, pool):
-    return f"TCPOPTSTRIP --strip-options {rng.choice(('mss', 'wscale', 'sack-permitted', 'timestamp', '2,3,4'))}"
-
-
 def t_tcpmss(rng, draft, pool):
     """Only for rules that test SYN, so the row writes that test."""
     return f"-m tcp --tcp-flags {rng.choice(('SYN SYN', 'SYN,RST SYN', 'FIN,SYN SYN'))} -j TCPMSS {rng.choice(('--set-mss 500', '--set-mss 9000', '--set-mss 1400'))}"
-
-
-def t_ct(rng, draft, pool):
-    return f"CT {rng.choice(('--notrack', '--ctevents new,destroy'))}"
-
-
-def t_ct_helper(rng, draft, pool):
-    return "CT --helper ftp"
 
 
 def t_prefix(name: str, side: str):
@@ -122,29 +105,29 @@ def in_table(name: str, hooks: set[str] | None = None) -> Condition:
 # feature -> (weight, when, text, ends the walk of the table)
 TARGETS: dict[str, tuple[int, Condition, Callable, bool]] = {
     "reject": (3, in_table("filter"), t_reject, True),
-    "log": (1, always, t_log, False),
+    "log": (1, always, one_of("LOG", "LOG --log-prefix \"x: \"", "LOG --log-level 3 --log-uid"), False),
     "mark": (3, always, t_mark, False),
     "tcpmss_set": (4, both(in_table("mangle"), with_proto("tcp")), t_tcpmss, False),
-    "checksum": (0.5, in_table("mangle"), lambda *_: "CHECKSUM --checksum-fill", False),
-    "connsecmark": (0.5, lambda d: d.table in ("mangle", "security"), lambda rng, *_: f"CONNSECMARK {rng.choice(('--save', '--restore'))}", False),
+    "checksum": (0.5, in_table("mangle"), one_of("CHECKSUM --checksum-fill"), False),
+    "connsecmark": (0.5, lambda d: d.table in ("mangle", "security"), one_of("CONNSECMARK --save", "CONNSECMARK --restore"), False),
     "snpt": (2, both(of_family(IPV6), in_table("mangle", {"POSTROUTING", "INPUT"})), t_prefix("SNPT", "src"), False),
     "dnpt": (2, both(of_family(IPV6), in_table("mangle", {"PREROUTING", "OUTPUT"})), t_prefix("DNPT", "dst"), False),
-    "ct": (1, in_table("raw"), t_ct, False),
-    "ct_helper": (1, both(in_table("raw"), with_proto("tcp")), t_ct_helper, False),
-    "trace": (1, in_table("raw"), lambda *_: "TRACE", False),
-    "notrack": (3, in_table("raw"), lambda *_: "NOTRACK", False),
+    "ct": (1, in_table("raw"), one_of("CT --notrack", "CT --ctevents new,destroy"), False),
+    "ct_helper": (1, both(in_table("raw"), with_proto("tcp")), one_of("CT --helper ftp"), False),
+    "trace": (1, in_table("raw"), one_of("TRACE"), False),
+    "notrack": (3, in_table("raw"), one_of("NOTRACK"), False),
     "connmark_set": (2, always, t_connmark, False),
     "dscp_set": (1, in_table("mangle"), t_dscp, False),
     "tos_set": (1, in_table("mangle"), t_tos, False),
-    "ttl_set": (1, both(of_family(IPV4), in_table("mangle")), t_ttl, False),
-    "tcpoptstrip": (4, both(in_table("mangle"), with_proto("tcp")), t_tcpoptstrip, False),
-    "ecn_remove": (2, both(in_table("mangle"), of_family(IPV4), with_proto("tcp")), lambda *_: "ECN --ecn-tcp-remove", False),
-    "classify": (1, in_table("mangle", {"OUTPUT", "FORWARD", "POSTROUTING"}), lambda *_: "CLASSIFY --set-class 1:2", False),
+    "ttl_set": (1, both(of_family(IPV4), in_table("mangle")), one_of("TTL --ttl-set 33", "TTL --ttl-inc 2", "TTL --ttl-dec 2"), False),
+    "tcpoptstrip": (4, both(in_table("mangle"), with_proto("tcp")), one_of(*(f"TCPOPTSTRIP --strip-options {names}" for names in ("mss", "wscale", "sack-permitted", "timestamp", "2,3,4"))), False),
+    "ecn_remove": (2, both(in_table("mangle"), of_family(IPV4), with_proto("tcp")), one_of("ECN --ecn-tcp-remove"), False),
+    "classify": (1, in_table("mangle", {"OUTPUT", "FORWARD", "POSTROUTING"}), one_of("CLASSIFY --set-class 1:2"), False),
     "zone": (2, in_table("raw"), t_zone, False),
     "snat": (5, in_table("nat", SNAT_HOOKS), t_snat, True),
     "masquerade": (3, in_table("nat", {"POSTROUTING"}), t_masquerade, True),
     "dnat": (5, in_table("nat", DNAT_HOOKS), t_dnat, True),
     "redirect": (2, in_table("nat", DNAT_HOOKS), t_redirect, True),
     "netmap": (1, in_table("nat"), t_netmap, True),
-    "hl_set": (1, both(of_family(IPV6), in_table("mangle")), t_hl, False),
+    "hl_set": (1, both(of_family(IPV6), in_table("mangle")), one_of("HL --hl-set 33", "HL --hl-inc 2", "HL --hl-dec 2"), False),
 }

@@ -38,7 +38,7 @@ def test_random_cases_are_equal(capsys):
     report = lanes.both(range(FIRST, FIRST + CASES), active_features(UNSUPPORTED), seconds=300)
     shown = "\n".join(f"seed {seed}: {lines[:4]}" for seed, lines in list(report.different.items())[:10])
     assert not report.different, f"{len(report.different)} of {report.cases} cases differ\n{shown}"
-    assert report.cases == CASES
+    assert report.cases == CASES and len(report.undecided) <= CASES // 50
 
 
 def test_minimiser_keeps_what_matters():

@@ -4,7 +4,6 @@ Both attach plans: `exact` diverts every hook, the other only those that the rul
 """
 
 import os
-import tomllib
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from nfqfw import attach
 from nfqfw.selftest import kernel as twin
 from nfqfw.selftest import lanes
 from nfqfw.selftest.flow import parse_flow
-from nfqfw.selftest.generate import active_features
+from nfqfw.selftest.generate import active_features, listed_as_explained
 from nfqfw.selftest.live import LiveTwin
 from tests.oracle.recording import UNSUPPORTED
 
@@ -53,11 +52,10 @@ def test_random_cases_are_equal(exact):
     """Seeds that no recording has; ORACLE_SEED starts elsewhere."""
     first = FIRST + (0 if exact else CASES)
     report = lanes.both(range(first, first + CASES), active_features(UNSUPPORTED), seconds=500, ours=LiveTwin(exact))
-    known = tomllib.loads(UNSUPPORTED.read_text())["explained"]
-    different = {seed: lines for seed, lines in report.different.items() if str(seed) not in known}
-    shown = "\n".join(f"seed {seed}: {lines[:4]}" for seed, lines in list(different.items())[:10])
-    assert not different, f"{len(different)} of {report.cases} cases differ\n{shown}"
-    assert report.cases == CASES
+    report.set_aside(listed_as_explained(UNSUPPORTED))
+    shown = "\n".join(f"seed {seed}: {lines[:4]}" for seed, lines in list(report.different.items())[:10])
+    assert not report.different, f"{len(report.different)} of {report.cases} cases differ\n{shown}"
+    assert report.cases == CASES and len(report.undecided) <= CASES // 50
 
 
 @pytest.mark.parametrize("exact, hooks", [(True, {*attach.HOOKS}), (False, {"PREROUTING", "INPUT", "FORWARD", "OUTPUT"})], ids=["exact", "plan"])
