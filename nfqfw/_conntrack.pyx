@@ -14,57 +14,41 @@ are single words.  `attach` throws away what is odd or unconfirmed, makes odd wi
 """
 
 import errno
-import socket
 import time
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
-from nfqfw._arena cimport Arena
 from nfqfw._atomic cimport add32, add64, and8, fence, load32, load64, lock, lowest, match10, or8, or32, prefetch, store32, store64, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_STAMPED, CONN_TIMEOUTS, CONN_TWO, DYING, EXPECTED,
-                          EXPECT_INACTIVE, EXPECT_PERMANENT, FIXED_TIMEOUT, HELPER, ORIGINAL, REPLY, SEEN_REPLY, TELL_ASSURED, TELL_CHOSEN,
-                          TELL_HELPER, TELL_LABEL, TELL_MARK, TELL_NEW, TELL_PROTOINFO, TELL_RELATED, TELL_REPLY, TICKS, ConnCold, ConnHot,
-                          Expect, Tuple, direction_of, is_expired, labels_of, read_tuple, ticks)
-from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY,
-                            CT_UNTRACKED, DROP, HAS_L4, IPV4, IPV6, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED,
-                            REASON_TABLE_FULL, Packet)
+                          FIXED_TIMEOUT, HELPER, ORIGINAL, REPLY, SEEN_REPLY, TELL_HELPER, TELL_NEW, TELL_PROTOINFO, TELL_RELATED,
+                          TELL_REPLY, TICKS, ConnCold, ConnHot, Expect, Tuple, direction_of, is_expired, read_tuple, ticks)
+from nfqfw._packet cimport (ACCEPT, CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_INVALID, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED,
+                            DROP, HAS_L4, IPV4, IS_FRAGMENT, OUTPUT, REASON_CHAIN_TOO_LONG, REASON_INSERT_FAILED, REASON_TABLE_FULL, Packet)
 from nfqfw._parse cimport parse
 from nfqfw._program cimport Context
-from nfqfw.ext.t_CT cimport CtInfoBlock
-from nfqfw._ring cimport ring_drain, ring_free, ring_init
-from nfqfw.conntrack.expect cimport (EXPECT_CLASH, EXPECT_FULL, expect_end, expect_insert, expect_over, expect_rebuild, expect_seek,
-                                     expect_sweep, expect_take, fill_expect, fulfil)
-from nfqfw.conntrack.icmp_error cimport (ICMP_BAD, ICMP_ERROR, ICMP_PLAIN, ICMP_UNTRACKED, classify_icmp4, classify_icmp6,
-                                         error_tuple, goes_to)
-from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND_NEW_REPLY, FIND_ORIGINAL, FIND_REPLY,
-                                    bucket_lock, bucket_of, index_find, index_free, index_make, index_put, next_bucket, tag_of)
-from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, emit, entry_alloc, entry_free, entry_hash,
-                                   fill_record, kill_expired, kill_locked, put_hash)
-from nfqfw.conntrack.policy cimport policies_rebuild
-from nfqfw.conntrack.sctp cimport SctpConn, sctp_track, sctp_valid
-from nfqfw.conntrack.simple cimport (generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid)
-from nfqfw.conntrack.tcp cimport SIDE_LIBERAL, TCP_CLOSE, tcp_track, tcp_valid
+from nfqfw.conntrack._entries cimport Dress, EntryTable, read_dress
+from nfqfw.conntrack._expectations cimport fill_tuple
+from nfqfw.conntrack.expect cimport expect_sweep, expect_take, fulfil
+from nfqfw.conntrack.icmp_error cimport ICMP_ERROR, ICMP_PLAIN, ICMP_UNTRACKED, classify_icmp4, classify_icmp6, error_tuple, goes_to
+from nfqfw.conntrack.index cimport (FIND_ANY, FIND_BOTH, FIND_NEW_ORIGINAL, FIND_NEW_REPLY, FIND_ORIGINAL, FIND_REPLY, bucket_lock,
+                                    bucket_of, index_find, tag_of)
+from nfqfw.conntrack.life cimport (collect, conn_lock, drop_hash, early_drop, emit, entry_alloc, entry_free, entry_hash, kill_expired,
+                                   kill_locked, put_hash)
+from nfqfw.conntrack.sctp cimport sctp_track, sctp_valid
+from nfqfw.conntrack.simple cimport generic_track, gre_track, icmp_track, udp_track, udp_valid, udplite_track, udplite_valid
+from nfqfw.conntrack.table cimport (EVENT_NEW, EVENT_UPDATE, LOCKS, S_CHAINTOOLONG, S_CLASH_RESOLVE, S_CREATED, S_DROP, S_ERROR,
+                                    S_ICMP_ERROR, S_INSERT, S_INSERT_FAILED, S_INVALID, T_ACCT, T_MAX, T_TCP_CLOSE, T_TCP_SYN_SENT,
+                                    T_TIMESTAMP, TRACK_ACCEPT, TRACK_INVALID, TRACK_KILL, Bucket, Conntrack)
+from nfqfw.conntrack.tcp cimport TCP_CLOSE, tcp_track, tcp_valid
 from nfqfw.conntrack.track cimport account, count, tell, timeouts
-from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE,
-                                    entry_has, hash_tuple, inverse, is_icmp, same_but_zone, tuple_from_packet, write_tuple)
-
-from nfqfw.conntrack import sctp as sctp_table
-from nfqfw.conntrack import tcp as tcp_table
-from nfqfw.conntrack import tunables as tunable_table
-from nfqfw.conntrack.entry import Entry
-from nfqfw.conntrack.expectation import Expectation
-from nfqfw.conntrack.stats import STATS
-from nfqfw.ext import helpers
-from nfqfw.limits import CONNTRACK_MAX, CONNTRACK_SLOTS_MAX
+from nfqfw.conntrack.tuple cimport (PROTO_GRE, PROTO_SCTP, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, entry_has, hash_tuple, inverse, is_icmp,
+                                    same_but_zone, tuple_from_packet, write_tuple)
+from nfqfw.ext.t_CT cimport CtInfoBlock
 
 
 cdef enum:
     TRIES = 4                   # a lookup that lost a race this often gives up: the packet is INVALID
-    REBUILD_BLOCK = 16          # entries hashed ahead of their insertion when the index is rebuilt
-    TCP_STATES = 10             # rows of Conntrack.tcp_next and .sctp_next
-    SCTP_STATES = 9
 
 
 cdef inline void note_time(Conntrack* t, uint64_t now_ns) noexcept nogil:
@@ -671,250 +655,16 @@ cdef void conntrack_kill(Conntrack* t, uint32_t conn) noexcept nogil:
     unlock(conn_lock(t, conn))
 
 
-# ---- take-over ---------------------------------------------------------------------------------------------------------
-
-cdef void move_entries(Conntrack* t, Index* bigger) noexcept nogil:
-    """Put every indexed entry into `bigger` and use it from now on; nobody inserts or removes meanwhile."""
-    cdef uint32_t n, i
-    for n in range(LOCKS):
-        lock(&t.bucket_locks[n])
-    for i in range(1, t.header.high):
-        if t.table.hot[i].commit:
-            index_put(bigger, entry_hash(t, i, ORIGINAL), i)
-            if t.table.hot[i].flags & CONN_TWO:
-                index_put(bigger, entry_hash(t, i, REPLY), i)
-    fence()
-    t.index = bigger
-    for n in range(LOCKS):
-        unlock(&t.bucket_locks[n])
-
-
-cdef inline bint holds_together(const Conntrack* t, uint32_t i) noexcept nogil:
-    """Is entry i one that a table of ours can have written?  Its numbers are used as places without another look."""
-    cdef const ConnHot* c = &t.table.hot[i]
-    return ((c.family == IPV4 or c.family == IPV6) and c.state < states_of(c.proto) and t.table.cold[i].master < t.table.capacity
-            and (not c.flags & CONN_TIMEOUTS or t.table.cold[i].timeout_policy < t.table.policy_slots))
-
-
-cdef void rebuild(Conntrack* t) noexcept nogil:
-    """Index, free list and count from the arrays alone; whatever a kill left half made is thrown away."""
-    cdef uint64_t hash[16]
-    cdef uint32_t number[16]
-    cdef uint32_t i, k, n = 0
-    cdef ConnHot* c
-    for i in range(1, t.header.high + 1):
-        if i < t.header.high:
-            prefetch(&t.table.hot[i + 16])
-            c = &t.table.hot[i]
-            if c.commit == 0 or c.commit & 1 or not c.status & CONFIRMED or c.flags & CONN_HIDDEN or not holds_together(t, i):
-                t.count += 1                    # entry_free takes it off again
-                entry_free(t, i)
-            else:
-                t.count += 1
-                if c.proto == PROTO_TCP and t.table.window[i].guard & 1:
-                    t.table.window[i].side[0].flags |= SIDE_LIBERAL
-                    t.table.window[i].side[1].flags |= SIDE_LIBERAL
-                    t.table.window[i].guard += 1
-                c.cache[0] = c.cache[1] = 0             # paths of the process that is gone
-                number[n] = i
-                hash[n] = entry_hash(t, i, ORIGINAL)
-                prefetch(bucket_of(t.index, hash[n]))
-                n += 1
-        if n == REBUILD_BLOCK or (i == t.header.high and n):
-            for k in range(n):
-                index_put(t.index, hash[k], number[k])
-                if t.table.hot[number[k]].flags & CONN_TWO:
-                    index_put(t.index, entry_hash(t, number[k], REPLY), number[k])
-            n = 0
-    expect_rebuild(t)
-    policies_rebuild(t)
-
-
-cdef fill_tuple(Tuple* a, family, proto, side):
-    """A Side of an Entry as the C tuple, zone 0.  OSError: no address of the family; OverflowError: no port or protocol."""
-    if family not in (2, 10):
-        raise ValueError(f"family {family}: neither 2 nor 10")
-    cdef bytes src = socket.inet_pton(socket.AF_INET if family == 2 else socket.AF_INET6, side.src)
-    cdef bytes dst = socket.inet_pton(socket.AF_INET if family == 2 else socket.AF_INET6, side.dst)
-    memset(a, 0, sizeof(Tuple))
-    memcpy(a.src, <const char*>src, len(src))
-    memcpy(a.dst, <const char*>dst, len(dst))
-    a.sport, a.dport, a.proto, a.family = side.sport, side.dport, proto, family
-
-
-# ---- what an injected or changed entry is given: read whole before a lock is taken ----------------------------------------
-
-cdef uint32_t states_of(uint8_t proto) noexcept nogil:
-    """How many states the protocol's table has; 256 where no table is indexed by it."""
-    if proto == PROTO_TCP:
-        return TCP_STATES
-    return SCTP_STATES if proto == PROTO_SCTP else 256
-
-
-cdef uint32_t seconds_of(timeout) except? 0xffffffff:
-    return min(timeout, tunable_table.SECONDS_MAX)
-
-
-cdef int split_labels(labels, uint64_t* out) except -1:
-    """128 bits; OverflowError for more, or a negative number."""
-    out[1] = labels >> 64
-    out[0] = labels & 0xffffffffffffffff
-    return 0
-
-
-cdef int read_dress(Dress* dress, entry) except -1:
-    dress.state, dress.mark, dress.status = entry.state, entry.mark, entry.status
-    dress.seconds = seconds_of(entry.timeout)
-    dress.vtag[0], dress.vtag[1] = entry.extra.get("vtag", (0, 0))
-    split_labels(entry.labels, dress.labels)
-    if dress.state >= states_of(entry.proto):
-        raise ValueError(f"state {entry.state}: protocol {entry.proto} has none of this number")
-    return 0
-
-
 # ---- the Python door ---------------------------------------------------------------------------------------------------
 
 CLASSES = {0: "ESTABLISHED", 1: "RELATED", 2: "NEW", 3: "ESTABLISHED", 4: "RELATED", 7: "UNTRACKED", 8: "INVALID"}
 
 
-cdef class ConntrackTable:
+cdef class ConntrackTable(EntryTable):
     """The flow table.  `ConntrackTable()` makes one, `ConntrackTable.attach(fd)` continues one that another process left.
 
-    limit: nf_conntrack_max.  slots: entries the memory is reserved for (sparse); the limit can be raised up to it.
+    Its settings and life: conntrack/_memory.pyx; entries that are there: conntrack/_entries.pyx; expectations: conntrack/_expectations.pyx.
     """
-
-    def __cinit__(self, limit=CONNTRACK_MAX, slots=CONNTRACK_SLOTS_MAX, *, Arena arena=None, index_for=None):
-        cdef Conntrack* t = <Conntrack*>calloc(1, sizeof(Conntrack))
-        self.handle = t
-        if t == NULL:
-            raise MemoryError
-        t.expect = <ExpectIndex*>calloc(1, sizeof(ExpectIndex))
-        if t.expect == NULL:
-            raise MemoryError
-        tunable_table.check("nf_conntrack_max", limit)
-        if arena is not None and arena.header == NULL:
-            raise ValueError("an Arena without memory")
-        self.arena = Arena.create(slots) if arena is None else arena
-        self.arena.view(&t.table)
-        t.header = self.arena.header
-        memcpy(t.key, t.header.key, 16)
-        t.wall_offset = t.header.boot_wall_ns
-        t.index = index_make(index_for or max(limit, t.header.high))
-        if t.index == NULL:
-            raise MemoryError("no room for the index of the flow table")
-        for slot, tunable in enumerate(tunable_table.TUNABLES):
-            t.tunable[slot] = tunable.default
-        t.tunable[T_MAX] = limit
-        for slot, cell in enumerate(tcp_table.flat()):
-            t.tcp_next[slot] = cell
-        for slot, cell in enumerate(sctp_table.flat()):
-            t.sctp_next[slot] = cell
-        for slot, (row, word) in enumerate(zip(sctp_table.rows(), sctp_table.crc32c_table())):
-            t.sctp_row[slot] = row
-            t.crc32c[slot] = word
-        for number, helper in enumerate(helpers.HELPERS, 1):
-            for klass, policy in enumerate(helper.policies):
-                t.helper_policy[number][klass][0] = policy.most
-                t.helper_policy[number][klass][1] = policy.seconds
-        for flags in range(256):
-            t.tcp_valid[flags] = (flags & 0x37) in tcp_table.VALID_FLAGS
-
-    def __dealloc__(self):
-        cdef Index* older
-        if self.handle == NULL:
-            return
-        while self.handle.index != NULL:
-            older = self.handle.index.older
-            index_free(self.handle.index)
-            self.handle.index = older
-        ring_free(&self.handle.events)
-        free(self.handle.nat)
-        free(self.handle.expect)
-        free(self.handle)
-
-    @classmethod
-    def attach(cls, fd, limit=CONNTRACK_MAX):
-        """Take over the flows in the memory behind fd (see `arena.fd`): the process that wrote it must be gone."""
-        table = cls(limit, arena=Arena.attach(fd))
-        (<ConntrackTable>table).take_over()
-        return table
-
-    cdef take_over(self):
-        cdef Conntrack* t = self.handle
-        t.now_ns = time.monotonic_ns()
-        with nogil:
-            rebuild(t)
-
-    # settings and counters
-
-    def get(self, name):
-        """Value of a nf_conntrack_* setting; ValueError if there is no such one."""
-        if name == "nf_conntrack_count":
-            return self.count
-        if name == "nf_conntrack_buckets":
-            return self.handle.index.n_buckets
-        if name not in tunable_table.SLOT:
-            raise ValueError(f"{name}: no such setting")
-        return self.handle.tunable[tunable_table.SLOT[name]]
-
-    def set(self, name, value):
-        """Change a setting; ValueError: unknown, read-only or out of range."""
-        if name in ("nf_conntrack_count", "nf_conntrack_buckets"):
-            raise ValueError(f"{name}: read-only")
-        slot = tunable_table.check(name, value)
-        if name == "nf_conntrack_max" and value >= self.handle.header.slots:
-            raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.header.slots - 1})")
-        if name == "nf_conntrack_expect_max" and value >= self.handle.table.expect_slots:
-            raise ValueError(f"{name}: {value} is more than this table has room for ({self.handle.table.expect_slots - 1})")
-        if name == "nf_conntrack_max" and value > 5 * self.handle.index.n_buckets:
-            self._enlarge(value)
-        self.handle.tunable[slot] = value
-        self.handle.table.acct_on = self.handle.tunable[T_ACCT]
-
-    def tunables(self):
-        """Every setting as {name: value}, read-only ones included."""
-        names = [tunable.name for tunable in tunable_table.TUNABLES if tunable.name.startswith("nf_")]
-        return {name: self.get(name) for name in (*names, "nf_conntrack_count", "nf_conntrack_buckets")}
-
-    cdef _enlarge(self, uint32_t entries):
-        """A larger index.  The old one stays until the table goes: a queue thread may be looking into it."""
-        cdef Index* bigger = index_make(entries)
-        if bigger == NULL:
-            raise MemoryError("no room for a larger index of the flow table")
-        bigger.older = self.handle.index
-        with nogil:
-            move_entries(self.handle, bigger)
-
-    @property
-    def count(self):
-        """Entries in use, unconfirmed ones included."""
-        return self.handle.count
-
-    def stats(self):
-        return {name: self.handle.stat[slot] for slot, name in enumerate(STATS)}
-
-    # entries
-
-    def list(self, unconfirmed=False, now_ns=None):
-        """Snapshot of the living entries, one Entry each."""
-        cdef Conntrack* t = self.handle
-        cdef ConnRecord record
-        cdef uint32_t i
-        out = []
-        if now_ns is not None:
-            t.now_ns = now_ns
-        for i in range(1, t.header.high):
-            if not self._listed(i, unconfirmed):
-                continue
-            fill_record(t, i, 0, &record)
-            out.append(Entry.unpack((<const char*>&record)[:sizeof(ConnRecord)]))
-        return out
-
-    cdef bint _listed(self, uint32_t i, bint unconfirmed):
-        cdef const ConnHot* c = &self.handle.table.hot[i]
-        if c.commit == 0 or c.commit & 1 or c.flags & CONN_HIDDEN or is_expired(c, ticks(self.handle.now_ns)):
-            return False
-        return unconfirmed or (c.status & CONFIRMED) != 0
 
     def insert(self, entry, now_ns=None, uint32_t portid=0):
         """Make a confirmed entry as `conntrack -I` does.
@@ -953,226 +703,12 @@ cdef class ConntrackTable:
         unlock(conn_lock(t, i))
         return i
 
-    cdef void _dress(self, uint32_t i, const Dress* dress, uint64_t now, uint32_t portid) noexcept:
-        """State, window and status of an injected entry; liberal, since nobody knows its windows."""
-        cdef Conntrack* t = self.handle
-        cdef ConnHot* c = &t.table.hot[i]
-        cdef SctpConn* association = <SctpConn*>&t.table.window[i]
-        memset(&t.table.window[i], 0, sizeof(t.table.window[i]))
-        c.state = dress.state
-        c.mark = dress.mark
-        if c.proto == PROTO_TCP:
-            t.table.window[i].side[0].flags = SIDE_LIBERAL
-            t.table.window[i].side[1].flags = SIDE_LIBERAL
-        elif c.proto == PROTO_SCTP:
-            association.vtag[0], association.vtag[1] = dress.vtag[0], dress.vtag[1]
-        if dress.labels[0] | dress.labels[1]:
-            labels_of(&t.table, i).bits[0] = dress.labels[0]
-            t.table.labels[i].bits[1] = dress.labels[1]
-        if t.tunable[T_TIMESTAMP]:
-            c.flags |= CONN_STAMPED
-        c.expires = ticks(now) + dress.seconds * TICKS
-        fence()
-        or32(&c.status, dress.status | CONFIRMED)
-        count(t, S_INSERT)
-        emit(t, i, EVENT_NEW, TELL_NEW | TELL_MARK, portid)
-
-    def change(self, number, ident, *, mark=None, mask=0xffffffff, timeout=None, status=None, state=None, labels_add=0,
-               labels_del=0, bint zero=False, uint32_t portid=0):
-        """Change entry `number` if it still has this id; its new Entry, or None if it is gone.
-
-        ValueError, OverflowError: a number that no entry can have.
-        """
-        cdef Conntrack* t = self.handle
-        cdef uint32_t i = number, life = ident, new_mark = mark or 0, marked = mask
-        cdef uint32_t seconds = seconds_of(timeout or 0), bits = status or 0, new_state = state or 0
-        cdef uint64_t add[2]
-        cdef uint64_t away[2]
-        cdef ConnHot* c = &t.table.hot[i]
-        cdef ConnRecord record
-        cdef bint remarked = mark is not None, timed = timeout is not None, stated = state is not None
-        cdef bint fits                          # no Python behind the lock: who raises would keep it
-        split_labels(labels_add, add)
-        split_labels(labels_del, away)
-        lock(conn_lock(t, i))
-        if not 0 < i < t.header.high or c.commit == 0 or c.id != life:
-            unlock(conn_lock(t, i))
-            return None
-        fits = new_state < states_of(c.proto)
-        if not fits:
-            unlock(conn_lock(t, i))
-            raise ValueError(f"state {new_state}: the protocol has none of this number")
-        if remarked:
-            c.mark = (c.mark & ~marked) ^ new_mark
-        if timed:
-            c.expires = ticks(t.now_ns) + seconds * TICKS
-        or32(&c.status, bits & (ASSURED | SEEN_REPLY | FIXED_TIMEOUT))
-        if stated:
-            c.state = <uint8_t>new_state
-        if add[0] | add[1] | away[0] | away[1]:
-            labels_of(&t.table, i)
-            t.table.labels[i].bits[0] = t.table.labels[i].bits[0] & ~away[0] | add[0]
-            t.table.labels[i].bits[1] = t.table.labels[i].bits[1] & ~away[1] | add[1]
-        if zero and c.flags & CONN_ACCT:
-            memset(&t.table.acct[i], 0, sizeof(t.table.acct[i]))
-        if not zero:
-            emit(t, i, EVENT_UPDATE, TELL_REPLY | TELL_ASSURED | TELL_PROTOINFO | TELL_HELPER | TELL_MARK | TELL_LABEL, portid)
-        fill_record(t, i, 0, &record)
-        unlock(conn_lock(t, i))
-        return Entry.unpack((<const char*>&record)[:sizeof(ConnRecord)])
-
-    def delete(self, number, ident=None, uint32_t portid=0):
-        """End entry `number` (if it is still the one with this id).  True if it was there."""
-        cdef Conntrack* t = self.handle
-        cdef uint32_t i = number, life = ident or 0
-        cdef bint there, any_life = ident is None
-        if not 0 < i < t.header.high:
-            return False
-        lock(conn_lock(t, i))
-        there = t.table.hot[i].commit != 0 and (any_life or t.table.hot[i].id == life)
-        if there:
-            kill_locked(t, i, portid)
-        unlock(conn_lock(t, i))
-        return there
-
-    def flush(self, portid=0):
-        """End every confirmed entry; returns how many."""
-        cdef Conntrack* t = self.handle
-        ended = 0
-        for i in range(1, t.header.high):
-            if t.table.hot[i].status & CONFIRMED and self.delete(i, None, portid):
-                ended += 1
-        return ended
-
     def expire(self, now_ns, budget=1 << 30):
         """Collect ended entries, looking at `budget` of them."""
         cdef uint64_t now = now_ns
         cdef uint32_t n = budget
         with nogil:
             conntrack_expire(self.handle, now, n)
-
-    # expectations
-
-    cdef uint32_t _find(self, family, proto, side, uint32_t* direction):
-        """Confirmed entry with this tuple in its zone, 0 = none."""
-        cdef Conntrack* t = self.handle
-        cdef Tuple a
-        fill_tuple(&a, family, proto, side)
-        a.zone = side.zone
-        return index_find(t, &a, hash_tuple(t.key, &a), ticks(t.now_ns), FIND_BOTH, 0, direction, NULL)
-
-    @property
-    def expect_count(self):
-        """Expectations in the table."""
-        return self.handle.expect.count
-
-    def expectations(self, now_ns=None):
-        """Snapshot of the living expectations, one Expectation each."""
-        cdef Conntrack* t = self.handle
-        cdef ExpectRecord record
-        cdef uint32_t n
-        out = []
-        if now_ns is not None:
-            t.now_ns = now_ns
-        for n in range(1, t.header.expect_high):
-            lock(&t.expect.lock)
-            if t.table.expect[n].commit and not expect_over(&t.table.expect[n], ticks(t.now_ns)):
-                fill_expect(t, n, 0, &record)
-                unlock(&t.expect.lock)
-                out.append(Expectation.unpack((<const char*>&record)[:sizeof(ExpectRecord)]))
-            else:
-                unlock(&t.expect.lock)
-        return out
-
-    def expect_find(self, expectation, now_ns):
-        """The Expectation that a packet from its source to its destination would fulfil, or None."""
-        cdef Conntrack* t = self.handle
-        cdef ExpectRecord record
-        cdef Tuple a
-        cdef uint32_t n
-        t.now_ns = now_ns
-        fill_tuple(&a, expectation.family, expectation.proto, expectation.side)
-        lock(&t.expect.lock)
-        n = expect_seek(t, &a, expectation.side.zone, ticks(t.now_ns))
-        if n:
-            fill_expect(t, n, 0, &record)
-        unlock(&t.expect.lock)
-        return Expectation.unpack((<const char*>&record)[:sizeof(ExpectRecord)]) if n else None
-
-    def expect(self, expectation, now_ns=None):
-        """Make an expectation as `conntrack -I expect` does; its time is the policy's of the master's helper.
-
-        LookupError: no master.  NotImplementedError: the master has no helper.  FileExistsError: it is expected already.
-        PermissionError: another master expects the same.  OSError EMFILE: nf_conntrack_expect_max.
-        """
-        cdef Conntrack* t = self.handle
-        cdef Expect e
-        cdef Tuple a, mask
-        cdef uint32_t master, direction = 0
-        cdef int answer
-        t.now_ns = now_ns if now_ns is not None else time.monotonic_ns()
-        if self.expect_find(expectation, t.now_ns) is not None:
-            raise FileExistsError(errno.EEXIST, "File exists")
-        master = self._find(expectation.family, expectation.proto, expectation.master, &direction)
-        if master == 0:
-            raise LookupError("master conntrack not found")
-        fill_tuple(&a, expectation.family, expectation.proto, expectation.side)
-        fill_tuple(&mask, expectation.family, expectation.proto, expectation.mask)
-        memset(&e, 0, sizeof(Expect))
-        e.master, e.family, e.proto, e.klass = master, expectation.family, expectation.proto, expectation.klass
-        e.flags = expectation.flags & (EXPECT_PERMANENT | EXPECT_INACTIVE)         # the kernel takes USERSPACE off too
-        memcpy(e.src, a.src, 16)
-        memcpy(e.dst, a.dst, 16)
-        memcpy(e.src_mask, mask.src, 16)
-        e.sport, e.dport, e.sport_mask, e.zone = a.sport, a.dport, mask.sport, expectation.side.zone
-        lock(conn_lock(t, master))
-        e.master_id = t.table.hot[master].id
-        if t.table.hot[master].commit == 0:
-            unlock(conn_lock(t, master))
-            raise LookupError("master conntrack not found")     # it ended a moment ago
-        if t.table.cold[master].helper == 0:
-            unlock(conn_lock(t, master))
-            raise NotImplementedError("Operation not supported")
-        answer = expect_insert(t, &e, ticks(t.now_ns))
-        unlock(conn_lock(t, master))
-        if answer == EXPECT_CLASH:
-            raise PermissionError(errno.EBUSY, "Device or resource busy")
-        if answer == EXPECT_FULL:
-            raise OSError(errno.EMFILE, "Too many open files")
-
-    def expect_delete(self, number, ident):
-        """End expectation `number` if it is still the one with this id.  True if it was there."""
-        cdef Conntrack* t = self.handle
-        cdef uint32_t n = number, life = ident
-        cdef bint there
-        lock(&t.expect.lock)
-        there = 0 < n < t.header.expect_high and t.table.expect[n].commit != 0 and t.table.expect[n].id == life
-        if there:
-            expect_end(t, n)
-        unlock(&t.expect.lock)
-        return there
-
-    # events
-
-    def listen(self, size=4 << 20):
-        """Start telling events into a ring of `size` bytes."""
-        cdef Conntrack* t = self.handle
-        if t.events.data == NULL and not ring_init(&t.events, size):
-            raise MemoryError
-        t.events_on = 1
-
-    def deafen(self):
-        """Stop telling events; what is in the ring can still be read."""
-        self.handle.events_on = 0
-
-    def events(self, limit=1024):
-        """Up to `limit` events, oldest first, as Entry or Expectation with `kind` set."""
-        return [Expectation.unpack(record) if record[4] >= EVENT_EXPECT_NEW else Entry.unpack(record)
-                for record in ring_drain(&self.handle.events, limit)]
-
-    @property
-    def events_dropped(self):
-        return self.handle.events.dropped
 
     # offline: one packet at a time, for tests, benchmarks and explanations
 

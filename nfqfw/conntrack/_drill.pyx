@@ -9,8 +9,9 @@ from libc.string cimport memset
 
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, ConnHot
 from nfqfw._atomic cimport prefetch
-from nfqfw._conntrack cimport (Bucket, Conntrack, ConntrackTable, conntrack_confirm, conntrack_expire, conntrack_in,
+from nfqfw._conntrack cimport (Conntrack, ConntrackTable, conntrack_confirm, conntrack_expire, conntrack_in,
                                conntrack_prefetch_bucket, conntrack_prefetch_entry, conntrack_release)
+from nfqfw.conntrack.table cimport Bucket
 from nfqfw._packet cimport ACCEPT, CT_INVALID, HAS_L4, HAS_PORTS, HAS_TCP, IPV4, SKB_CSUMNOTREADY, Packet, put16, put32
 
 cdef extern from "<time.h>" nogil:

@@ -1,6 +1,6 @@
 """Entry: one connection as Python sees it, unpacked from the record that the table or an event ring gives.
 
-A record is `struct ConnRecord` of `_conntrack.pxd`; the format below is its layout (a test compares the sizes).
+A record is `struct ConnRecord` of `table.pxd`; the format below is its layout (a test compares the sizes).
 """
 
 import ipaddress

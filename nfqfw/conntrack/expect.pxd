@@ -1,4 +1,4 @@
-"""Expectations: connections that a master announced, by tuple and mask.  Header-only, used by `_conntrack` alone.
+"""Expectations: connections that a master announced, by tuple and mask.  Header-only, used by the modules of the flow table alone.
 
 Overview.  An expectation names the destination of a connection to come and, under a mask, its source.  The first packet that
 fits makes a connection that is RELATED: EXPECTED, with its master's mark and label.  An expectation is used up by that, or
@@ -18,7 +18,7 @@ from nfqfw._atomic cimport add32, fence, lock, store32, unlock
 from nfqfw._conn cimport (CONFIRMED, CONN_RELATED, DYING, EXPECT_INACTIVE, EXPECT_PERMANENT, EXPECTED, ORIGINAL, TELL_CHOSEN,
                           TELL_EXPECT_DESTROY, TELL_EXPECT_NEW, TELL_HELPER, TELL_RELATED, TICKS, ConnCold, ConnHot, Expect, Tuple, read_tuple,
                           ticks)
-from nfqfw._conntrack cimport (EVENT_EXPECT_DESTROY, EVENT_EXPECT_NEW, S_EXPECT_CREATE, S_EXPECT_DELETE, S_EXPECT_NEW, T_EVENTS,
+from nfqfw.conntrack.table cimport (EVENT_EXPECT_DESTROY, EVENT_EXPECT_NEW, S_EXPECT_CREATE, S_EXPECT_DELETE, S_EXPECT_NEW, T_EVENTS,
                                T_EXPECT_MAX, Conntrack, ExpectIndex, ExpectRecord)
 from nfqfw._ring cimport ring_commit, ring_reserve
 from nfqfw._siphash cimport sip13

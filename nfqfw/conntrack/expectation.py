@@ -1,6 +1,6 @@
 """Expectation: a connection that a master announced, as Python sees it; and its lines, as conntrack 1.4.7 prints them.
 
-A record is `struct ExpectRecord` of `_conntrack.pxd`; the format below is its layout (a test compares the sizes).
+A record is `struct ExpectRecord` of `table.pxd`; the format below is its layout (a test compares the sizes).
 """
 
 import struct

@@ -9,7 +9,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from nfqfw._checksum cimport fold, sum_bytes
 from nfqfw._conn cimport Tuple
-from nfqfw._conntrack cimport Conntrack
+from nfqfw.conntrack.table cimport Conntrack
 from nfqfw._packet cimport IPV4, Packet, be16, destination, has, l4_len, source
 from nfqfw.conntrack.simple cimport GRE_PPP, ICMP_TYPES
 from nfqfw.conntrack.track cimport transport_sum, verifiable

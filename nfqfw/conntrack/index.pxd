@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 
 from nfqfw._atomic cimport load16, load32, lock, lowest, match10, prefetch, store16, store32, unlock
 from nfqfw._conn cimport CONFIRMED, CONN_HIDDEN, ConnHot, Tuple, is_expired
-from nfqfw._conntrack cimport BUCKET_SLOTS, CHAIN_BUCKETS, LOCKS, Bucket, Conntrack, Index
+from nfqfw.conntrack.table cimport BUCKET_SLOTS, CHAIN_BUCKETS, LOCKS, Bucket, Conntrack, Index
 from nfqfw.conntrack.tuple cimport PROTO_TCP, directions
 
 cdef extern from "<sys/mman.h>" nogil:

@@ -1,4 +1,4 @@
-"""Life of an entry: allocated, indexed, killed, collected; and what is told about it.  Header-only, used by `_conntrack` alone.
+"""Life of an entry: allocated, indexed, killed, collected; and what is told about it.  Header-only, used by the modules of the flow table alone.
 
 Lock order: a connection's stripe, then a bucket's stripe, then the allocator or the event ring.  Nothing is killed while a
 bucket's lock is held, and nobody holds two connection locks.
@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 from nfqfw._atomic cimport add32, fence, load32, load64, lock, or32, store32, unlock
 from nfqfw._conn cimport (ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_HIDDEN, CONN_LABELS, CONN_STAMPED, CONN_TWO, DYING, ORIGINAL,
                           REPLY, TELL_CHOSEN, TELL_DESTROY, TICKS, ConnAcct, ConnAddr6, ConnHot, ConnLabels, Tuple, is_expired, read_tuple, ticks)
-from nfqfw._conntrack cimport (BUCKET_SLOTS, EVENT_DESTROY, EVENT_NEW, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
+from nfqfw.conntrack.table cimport (BUCKET_SLOTS, EVENT_DESTROY, EVENT_NEW, LOCKS, REUSE_DISTANCE, S_DELETED, S_EARLY_DROP, T_EVENTS, T_MAX,
                                T_TIMESTAMP, Bucket, ConnRecord, Conntrack)
 from nfqfw._ring cimport ring_commit, ring_reserve
 from nfqfw.conntrack.expect cimport expect_orphans

@@ -1,4 +1,4 @@
-"""Time-out policies: rows that entries refer to by number.  Header-only, used by `_conntrack` and `_policies` alone.
+"""Time-out policies: rows that entries refer to by number.  Header-only, used by `_memory` and `_policies` alone.
 
 Overview.  A CT rule names a policy, the connection that its packet begins remembers the row (ConnCold.timeout_policy, flagged
 by CONN_TIMEOUTS), and its tracker takes the times from there (track.pxd, timeouts).  A row never changes while entries refer to
@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from nfqfw._atomic cimport and8, fence, lock, unlock
 from nfqfw._conn cimport CONN_TIMEOUTS
-from nfqfw._conntrack cimport Conntrack
+from nfqfw.conntrack.table cimport Conntrack
 from nfqfw.conntrack.life cimport conn_lock
 
 

@@ -10,7 +10,7 @@ from libc.string cimport memset
 
 from nfqfw._atomic cimport fence
 from nfqfw._conn cimport CONFIRMED, REPLY, TELL_PROTOINFO, TICKS, ConnHot, ConnWindow
-from nfqfw._conntrack cimport T_SCTP_CLOSED, TRACK_ACCEPT, TRACK_INVALID, Conntrack
+from nfqfw.conntrack.table cimport T_SCTP_CLOSED, TRACK_ACCEPT, TRACK_INVALID, Conntrack
 from nfqfw._packet cimport Packet, be16, be32, has, l4_len
 from nfqfw.conntrack.track cimport assure, refresh, tell, timeouts, verifiable
 

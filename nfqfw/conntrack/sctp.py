@@ -1,6 +1,6 @@
 """SCTP: states, chunks and the table that joins them, as data.  RFC 9260; measured on Linux 6.18.44 (tests/conntrack/test_kernel.py).
 
-As in tcp.py: `_conntrack` copies TABLE into its handle.  A cell is the next state or `iv` (class INVALID).  A chunk that has
+As in tcp.py: `_memory` copies TABLE into its handle.  A cell is the next state or `iv` (class INVALID).  A chunk that has
 no row (DATA, SACK, ...) leaves the state as it is, and starts no connection.
 """
 

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
 from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_HIDDEN, SEEN_REPLY, TICKS, ConnHot, ticks
-from nfqfw._conntrack cimport (T_GENERIC, T_GRE, T_ICMP, T_ICMPV6, T_UDP, TRACK_ACCEPT,
+from nfqfw.conntrack.table cimport (T_GENERIC, T_GRE, T_ICMP, T_ICMPV6, T_UDP, TRACK_ACCEPT,
                                TRACK_INVALID, Conntrack)
 from nfqfw._packet cimport IPV4, Packet, be16, has, l4_len
 from nfqfw.conntrack.track cimport assure, refresh, timeouts, transport_sum, verifiable

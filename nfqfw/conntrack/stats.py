@@ -1,4 +1,4 @@
-"""Names of the table's counters, in the order of `enum Stat` (`_conntrack.pxd`; a test compares)."""
+"""Names of the table's counters, in the order of `enum Stat` (`table.pxd`; a test compares)."""
 
 STATS = (
     "found", "invalid", "insert", "insert_failed", "drop", "early_drop", "error", "search_restart", "clash_resolve",

@@ -14,7 +14,7 @@ from libc.string cimport memset
 
 from nfqfw._atomic cimport fence
 from nfqfw._conn cimport (ASSURED, CONFIRMED, REPLY, SEEN_REPLY, TELL_PROTOINFO, TICKS, ConnHot, ConnWindow, TcpSide, ticks)
-from nfqfw._conntrack cimport (T_TCP_BE_LIBERAL, T_TCP_CLOSE, T_TCP_IGNORE_INVALID_RST, T_TCP_LOOSE, T_TCP_MAX_RETRANS,
+from nfqfw.conntrack.table cimport (T_TCP_BE_LIBERAL, T_TCP_CLOSE, T_TCP_IGNORE_INVALID_RST, T_TCP_LOOSE, T_TCP_MAX_RETRANS,
                                T_TCP_RETRANS, T_TCP_SYN_SENT, T_TCP_UNACK, TRACK_ACCEPT, TRACK_INVALID, TRACK_KILL,
                                TRACK_REPEAT, Conntrack)
 from nfqfw._packet cimport Packet, be16, be32, has, l4_len

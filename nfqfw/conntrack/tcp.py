@@ -1,6 +1,6 @@
 """TCP: states, packet kinds and the table that joins them, as data.
 
-Measured on Linux 6.18.44 (spec/conntrack.md 1.4), all 108 cells.  `_conntrack` copies TABLE into its handle: the tracker,
+Measured on Linux 6.18.44 (spec/conntrack.md 1.4), all 108 cells.  `_memory` copies TABLE into its handle: the tracker,
 the tests and `nfqfw conntrack --explain tcp` read the same rows.
 
 A cell is the next state, or `iv` (class INVALID) or `ig` (let through, nothing changes).  Rules that no table can hold

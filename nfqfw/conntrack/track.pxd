@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from nfqfw._atomic cimport add64, or8, or16, or32
 from nfqfw._checksum cimport fold, sum_bytes, sum_pseudo
 from nfqfw._conn cimport ASSURED, CONFIRMED, CONN_ACCT, CONN_EVENT, CONN_TIMEOUTS, FIXED_TIMEOUT, TELL_ASSURED, TICKS, ConnHot, TimeoutPolicy, ticks
-from nfqfw._conntrack cimport S_CSUM_UNCHECKED, T_CHECKSUM, Conntrack
+from nfqfw.conntrack.table cimport S_CSUM_UNCHECKED, T_CHECKSUM, Conntrack
 from nfqfw._packet cimport IPV4, SKB_CSUMNOTREADY, Packet, destination, l4_len, source
 
 

@@ -1,6 +1,6 @@
 """The nf_conntrack_* settings: names, defaults, units and ranges of the kernel, as one table.
 
-The C side keeps them as an array of u32 in this order (`enum Tunable` of `_conntrack.pxd`; a test compares).  Values are
+The C side keeps them as an array of u32 in this order (`enum Tunable` of `table.pxd`; a test compares).  Values are
 what the kernel shows in /proc/sys/net/netfilter on Linux 6.18 with more than 4 GiB of memory.
 """
 

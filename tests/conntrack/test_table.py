@@ -214,7 +214,7 @@ def test_settings_are_those_of_the_kernel():
 
 
 def test_tables_and_c_enums_agree():
-    text = open("nfqfw/_conntrack.pxd").read()
+    text = open("nfqfw/conntrack/table.pxd").read()
     t_names = text.split("T_ACCT = 0")[1].split("T_COUNT")[0].split()
     assert len(t_names) + 1 == len(tunables.TUNABLES)
     assert tunables.TUNABLES[tunables.SLOT["nf_conntrack_udp_timeout"]].name.endswith("udp_timeout")
