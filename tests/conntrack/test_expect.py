@@ -232,8 +232,8 @@ def test_flags_beside_the_kernel(family):
             ours.now += 10**5
             if isinstance(part, str):
                 step = next(steps)
-                kernel._step(family, step, theirs)
-                ours._step(step, mine)
+                kernel._step(case, step, theirs)
+                ours._step(case, step, mine)
                 assert mine.classes == theirs.classes, part
             else:
                 assert ask_table(ours.table, family, part, ours.now) == ask_kernel(kernel.ct, family, part), part

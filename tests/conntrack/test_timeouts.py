@@ -343,7 +343,7 @@ def test_what_becomes_of_connections_whose_policy_goes(family):
             kernel._policies(case.policies)
             kernel._restore(family, case.rules)
             for step in case.steps:
-                kernel._step(family, step, Outcome())
+                kernel._step(case, step, Outcome())
             seen.append([left(kernel.ct.list())])
             assert "busy" in kernel._command("delete timeout t", "nfct")
             kernel._restore(family, "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
@@ -352,7 +352,7 @@ def test_what_becomes_of_connections_whose_policy_goes(family):
                 assert kernel._command(f"delete timeout {name}", "nfct") == "code 0"
             seen[0].append(left(kernel.ct.list()))
             for step in later.steps:
-                kernel._step(family, step, Outcome())
+                kernel._step(case, step, Outcome())
             seen[0].append(left(kernel.ct.list()))
     with OurTwin(classes=True) as ours:
         ours.run(case)
@@ -365,7 +365,7 @@ def test_what_becomes_of_connections_whose_policy_goes(family):
         seen[1].append(left(ours.connections()))
         for step in later.steps:
             ours.now += 10**5
-            ours._step(step, Outcome())
+            ours._step(case, step, Outcome())
         seen[1].append(left(ours.connections()))
     assert seen[0] == seen[1]
     assert seen[0] == [{17: 100, 6: 150, 47: 200}, {17: 100, 6: 150, 47: 200}, {17: 3, 6: 43200, 47: 200}]
