@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 from nfqfw._checksum cimport fold, sum_bytes, sum_pseudo
 from nfqfw._conn cimport Tuple
 from nfqfw._packet cimport (HAS_L4, HAS_PORTS, IPV4, IS_FRAGMENT, LATER_FRAGMENT, SKB_CSUMNOTREADY, Packet, be16, has, put16)
+from nfqfw._parse cimport MAX_HEADERS
 from nfqfw._rewrite cimport (P_GRE, P_ICMP, P_ICMP6, P_SCTP, P_TCP, P_UDP, P_UDPLITE, difference, grown, sctp_checksum)
 
 
@@ -142,7 +143,7 @@ cdef inline bint find_quoted6(Quoted* q) noexcept nogil:
         return False
     header = q.h[6]
     q.has_l4 = True
-    for i in range(64):                     # limits.IPV6_HEADERS_MAX
+    for i in range(MAX_HEADERS + 1):        # so many, and what they carry
         if header not in (0, 43, 44, 51, 60):
             q.proto = header
             q.thoff = at

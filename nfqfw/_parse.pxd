@@ -68,12 +68,14 @@ cdef inline void walk_headers(Packet* p, uint8_t header) noexcept nogil:
     """Walk IPv6 extension headers from offset 40; sets proto, thoff, the fragment fields and HAS_L4 or BAD_CHAIN."""
     cdef uint32_t at = 40, n, size
     cdef const uint8_t* h
-    for n in range(MAX_HEADERS):
+    for n in range(MAX_HEADERS + 1):
         if not is_extension(header) or header == NEXT_NONE:
             p.proto = header
             p.thoff = <uint16_t>at
             p.flags |= HAS_L4
             return
+        if n == MAX_HEADERS:
+            break
         if not has(p, at, 8 if header == NEXT_FRAGMENT else 2):     # two bytes name the next header: the kernel asks no more
             break
         h = p.data + at

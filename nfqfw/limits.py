@@ -45,6 +45,10 @@ SETTINGS_FILE_BYTES = 1 << 20    # a file of nf_conntrack_* settings: ours
 EXPECT_SLOTS = 16_384           # expectations an Arena has room for; nf_conntrack_expect_max can be raised up to it less one: ours
 TIMEOUT_POLICIES = 4_096        # rows for time-out policies (nfct add timeout), less one: ours
 FLOW_PATHS = 16_384             # different walks through the ruleset that a queue thread remembers: ours (2 MiB)
+NAT_ATTEMPTS = 128              # ports tried for a mapping before an address is given up: nf_nat_core of the kernel
+NAT_ATTEMPTS_LEAST = 16         # of which so many where a search is halved again and again
+NAT_EVICT_ATTEMPTS = 32         # the last ones may end a closed TCP connection that is in the way
+NAT_SOURCE_WALK = 128           # connections of one source looked at for a mapping to use again: ours
 INFLIGHT_MAX = 131_072          # in-flight records of one queue, twice what it holds; each further queue adds QUEUE_LENGTH + 1
 
 # ---- fragments -----------------------------------------------------------------------------------------------------

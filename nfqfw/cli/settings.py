@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from nfqfw.cli import exits
+from nfqfw.cli.files import read_bytes
 from nfqfw.conntrack import tunables
 from nfqfw.errors import NfqfwError
 from nfqfw.limits import SETTINGS_FILE_BYTES
@@ -65,13 +66,7 @@ def checked(name: str, value: int) -> int:
 
 def read_file(path: Path) -> dict[str, int]:
     """Settings of a file: `NAME = VALUE` lines; # and ; begin comments.  The error names file, line and column."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(SETTINGS_FILE_BYTES + 1)
-    except OSError as error:
-        raise NfqfwError(f"{path}: {error.strerror}", "name a file that can be read", exits.USAGE) from None
-    if len(data) > SETTINGS_FILE_BYTES:
-        raise NfqfwError(f"{path}: longer than {SETTINGS_FILE_BYTES} bytes", "keep only nf_conntrack_* settings in it", exits.USAGE)
+    data = read_bytes(path, SETTINGS_FILE_BYTES, "a file", "keep only nf_conntrack_* settings in it")
     out = {}
     for line_number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
         words = line.strip()

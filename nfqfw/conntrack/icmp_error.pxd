@@ -11,6 +11,7 @@ from nfqfw._checksum cimport fold, sum_bytes
 from nfqfw._conn cimport Tuple
 from nfqfw.conntrack.table cimport Conntrack
 from nfqfw._packet cimport IPV4, Packet, be16, destination, has, l4_len, source
+from nfqfw._parse cimport MAX_HEADERS
 from nfqfw.conntrack.simple cimport GRE_PPP, ICMP_TYPES
 from nfqfw.conntrack.track cimport transport_sum, verifiable
 from nfqfw.conntrack.tuple cimport PROTO_GRE, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, PROTO_SCTP, inverse, transport_key
@@ -24,7 +25,6 @@ cdef enum IcmpClass:
 
 
 cdef enum:
-    INNER_HEADERS = 64          # extension headers walked in a quoted packet
     REDIRECT6 = 137
     OPTION_REDIRECTED = 4       # RFC 4861 4.6.3
 
@@ -118,7 +118,7 @@ cdef inline bint inner_tuple6(const Packet* p, uint32_t at, Tuple* out) noexcept
     memcpy(out.dst, h + 24, 16)
     header = h[6]
     at += 40
-    for n in range(INNER_HEADERS):
+    for n in range(MAX_HEADERS + 1):        # so many, and what they carry
         if header not in (0, 43, 44, 51, 60):
             return header != 59 and inner_transport(p, at, header, out)
         if not has(p, at, 4 if header == 44 else 2):        # what says how long it is; the rest may be cut off

@@ -56,4 +56,4 @@ cdef inline Found6 find_header6(const Packet* p, uint8_t wanted, uint32_t* at) n
         n = header_length(p, header, here)
         header = p.data[here]
         here += n
-    return MALFORMED
+    return MALFORMED if is_extension(header) and header != HEADER_NONE else ABSENT
