@@ -72,8 +72,6 @@ cdef struct Defrag:             # one per queue thread
     uint32_t source_max         # bytes of one source's share
     uint32_t* source_bytes      # by hash of the source
     uint32_t* source_rank
-    uint64_t timeout4_ns
-    uint64_t timeout6_ns
     uint64_t reassembled
     uint64_t failed
     uint64_t timed_out

@@ -16,6 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from nfqfw._checksum cimport fold, sum_bytes
+from nfqfw.conntrack.table cimport T_FRAG6_TIMEOUT
 from nfqfw._conntrack cimport Conntrack, conntrack_release
 from nfqfw._inflight cimport mix64
 from nfqfw._outbox cimport RELEASED_MAX, Outbox, Released, new_release
@@ -50,7 +51,7 @@ cdef enum:
 
 cdef uint32_t BYTES_MAX = limits.FRAGMENT_BYTES
 cdef uint64_t TIMEOUT4 = limits.FRAGMENT_TIMEOUT_V4 * 1_000_000_000
-cdef uint64_t TIMEOUT6 = limits.FRAGMENT_TIMEOUT_V6 * 1_000_000_000
+cdef uint64_t SECOND_NS = 1_000_000_000
 cdef uint64_t KEY0, KEY1
 KEY0, KEY1 = (int.from_bytes(os.urandom(8), "little") for _ in range(2))
 
@@ -72,8 +73,6 @@ cdef Defrag* defrag_new(Conntrack* conntrack, uint32_t held_max) noexcept nogil:
     d.held_max = held_max
     d.bytes_max = BYTES_MAX
     d.source_max = BYTES_MAX // 4
-    d.timeout4_ns = TIMEOUT4
-    d.timeout6_ns = TIMEOUT6
     return d
 
 
@@ -135,7 +134,7 @@ cdef Datagram* insert(Defrag* d, const Datagram* key, uint64_t now) noexcept nog
     if q == NULL:
         return NULL
     memcpy(q, key, sizeof(Datagram))
-    q.expires = now + (d.timeout4_ns if q.family == IPV4 else d.timeout6_ns)
+    q.expires = now + (TIMEOUT4 if q.family == IPV4 else d.conntrack.tunable[T_FRAG6_TIMEOUT] * SECOND_NS)
     q.rank = d.source_rank[q.source]
     q.chain = d.buckets[bucket]
     d.buckets[bucket] = q
@@ -460,6 +459,7 @@ cdef void scatter(const Datagram* q, Fragment* f, const Packet* whole, Released*
     cdef uint8_t* more = h + (6 if q.family == IPV4 else f.header - 5)
     cdef uint8_t bit = 0x20 if q.family == IPV4 else 1
     cdef uint32_t header = q.first.header - (0 if q.family == IPV4 else 8)
+    cdef uint8_t kind = 0 if q.family == IPV4 else bytes_of(q.first)[header]
     cdef uint32_t end = whole.l3_len - header if f.next == NULL or whole.l3_len - header < f.end else f.end
     cdef uint32_t size = end - f.start if end > f.start else 0
     cdef bint changed = f.trimmed or size != f.end - f.start
@@ -482,10 +482,11 @@ cdef void scatter(const Datagram* q, Fragment* f, const Packet* whole, Released*
             put16(h + 2, f.len)
             put16(h + 10, 0)
             put16(h + 10, fold(sum_bytes(h, f.header, 0)))
-    elif changed or memcmp(h, whole.data, 4) != 0 or memcmp(h + 7, whole.data + 7, 33) != 0:
+    elif changed or h[f.header - 8] != kind or memcmp(h, whole.data, 4) != 0 or memcmp(h + 7, whole.data + 7, 33) != 0:
         memcpy(h, whole.data, 4)
         put16(h + 4, f.len - 40)
         memcpy(h + 7, whole.data + 7, 33)
+        h[f.header - 8] = kind              # what the first says counts (RFC 8200 4.5)
         changed = True
     if size != f.end - f.start or memcmp(h + f.header, whole.data + header + f.start, size) != 0:
         memcpy(h + f.header, whole.data + header + f.start, size)

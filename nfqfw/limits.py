@@ -56,7 +56,7 @@ FRAGMENTS_PER_DATAGRAM = 64
 FRAGMENT_BYTES = 4 << 20        # held per queue thread, counted as length + 2048 each (ipfrag_high_thresh 4 MiB)
 FRAGMENT_OVERHEAD = 2_048
 FRAGMENT_TIMEOUT_V4 = 30        # seconds; ipfrag_time
-FRAGMENT_TIMEOUT_V6 = 60        # seconds; ip6frag_time
+FRAGMENT_TIMEOUT_V6 = 60        # seconds; nf_conntrack_frag6_timeout where nobody sets it
 
 # ---- control socket ------------------------------------------------------------------------------------------------
 CONTROL_HEAD_BYTES = 4 << 20    # JSON head of one message: an argv of ARG_MAX (2 MiB), quoted

@@ -6,6 +6,8 @@ what the kernel shows in /proc/sys/net/netfilter on Linux 6.18 with more than 4 
 
 from typing import NamedTuple
 
+from nfqfw.limits import FRAGMENT_TIMEOUT_V6
+
 SECONDS_MAX = 21_474_836        # ConnHot.expires counts hundredths of a second in 31 bits
 
 
@@ -67,7 +69,7 @@ TUNABLES = (
     _seconds("nf_conntrack_sctp_timeout_shutdown_recd", 3),
     _seconds("nf_conntrack_sctp_timeout_shutdown_ack_sent", 3),
     _seconds("nf_conntrack_sctp_timeout_heartbeat_sent", 30),
-    _seconds("nf_conntrack_frag6_timeout", 60),
+    _seconds("nf_conntrack_frag6_timeout", FRAGMENT_TIMEOUT_V6),
     Tunable("nf_conntrack_frag6_high_thresh", 4 << 20, 0, 2**32 - 1, "bytes"),
     Tunable("nf_conntrack_frag6_low_thresh", 3 << 20, 0, 2**32 - 1, "bytes"),
 )
