@@ -27,6 +27,7 @@ cdef extern from * nogil:
     static inline uint16_t nfqfw_or16(uint16_t *p, uint16_t v) { return __atomic_fetch_or(p, v, __ATOMIC_RELEASE); }
     static inline void nfqfw_fence(void) { __atomic_thread_fence(__ATOMIC_ACQ_REL); }
     static inline void nfqfw_prefetch(const void *p) { __builtin_prefetch(p, 1, 3); }
+    static inline void nfqfw_prefetch_read(const void *p) { __builtin_prefetch(p, 0, 3); }
     static inline void nfqfw_lock(uint32_t *lock) {
         unsigned spins = 0;
         while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE)) {
@@ -74,7 +75,8 @@ cdef extern from * nogil:
     uint8_t or8 "nfqfw_or8"(uint8_t* at, uint8_t value) noexcept
     uint8_t and8 "nfqfw_and8"(uint8_t* at, uint8_t value) noexcept
     void fence "nfqfw_fence"() noexcept                                     # stores before it stay before those after it
-    void prefetch "nfqfw_prefetch"(const void* at) noexcept
+    void prefetch "nfqfw_prefetch"(const void* at) noexcept                 # to write there, or both
+    void prefetch_read "nfqfw_prefetch_read"(const void* at) noexcept
     uint32_t match10 "nfqfw_match10"(const uint16_t* tags, uint16_t tag) noexcept       # bit k: tags[k] == tag
     uint32_t lowest "nfqfw_lowest"(uint32_t mask) noexcept                  # number of the lowest bit; mask is not 0
     void lock "nfqfw_lock"(uint32_t* word) noexcept

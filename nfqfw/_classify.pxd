@@ -16,7 +16,7 @@ read over the length of the chain, a leaf only over what is left of it, and its 
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from nfqfw._atomic cimport prefetch
+from nfqfw._atomic cimport prefetch_read
 from nfqfw._host cimport Interface
 from nfqfw._packet cimport (BAD_CHAIN, CT_INVALID, CT_UNTRACKED, HAS_ICMP, HAS_L4, HAS_PORTS, HAS_TCP, HAS_UDP, Packet, be32, destination,
                             raw64, source)
@@ -166,32 +166,60 @@ cdef inline void packet_fields(const IndexHeader* h, const Packet* p, const Inte
         v[CUT_DST6], v[CUT_DST6 + 1], v[CUT_DST6 + 2] = be32(d + 4), be32(d + 8), be32(d + 12)
 
 
-cdef inline void index_open(const IndexHeader* h, const Packet* p, const Interface* iif, const Interface* oif, Cursors* c) noexcept nogil:
-    """Find the lists of this packet.  Valid until the packet's addresses or connection class change."""
-    cdef const TreeNode* nodes = <const TreeNode*>(<const uint8_t*>h + h.nodes)
-    cdef const TreeNode* node
-    cdef uint32_t v[13]
-    cdef uint32_t tree, part
-    packet_fields(h, p, iif, oif, v)
-    c.n = 0
-    for tree in range(TREES):
-        node = nodes + tree
-        while node.field != LEAF:
-            part = (v[node.field] - node.base) >> node.shift
-            if part >= node.n:
-                break
-            node = nodes + node.first + part
-        if node.field == LEAF and node.n:
-            c.at[c.n] = <const IndexEntry*>(<const uint8_t*>h + h.entries) + node.first
-            c.end[c.n] = c.at[c.n] + node.n
-            prefetch(c.at[c.n])
-            c.n += 1
+cdef inline uint8_t packet_classes(const Packet* p) noexcept nogil:
+    """The packet's own bits of Box.classes."""
+    return ct_bit(p.ctinfo) | (IS_SYN if p.tcp_flags & 0x17 == 2 else NO_SYN)
+
+
+cdef inline const TreeNode* tree_nodes(const IndexHeader* h) noexcept nogil:
+    """All nodes, the roots first."""
+    return <const TreeNode*>(<const uint8_t*>h + h.nodes)
+
+
+cdef inline const TreeNode* next_node(const IndexHeader* h, const TreeNode* node, const uint32_t* v) noexcept nogil:
+    """Where a packet goes on from a node that is no leaf; NULL: this tree has nothing for it."""
+    cdef uint32_t part = (v[node.field] - node.base) >> node.shift
+    return tree_nodes(h) + node.first + part if part < node.n else NULL
+
+
+cdef inline void cursors_take(const IndexHeader* h, Cursors* c, const TreeNode* leaf) noexcept nogil:
+    """The list of a leaf, as one more."""
+    if leaf.n == 0:
+        return
+    c.at[c.n] = <const IndexEntry*>(<const uint8_t*>h + h.entries) + leaf.first
+    c.end[c.n] = c.at[c.n] + leaf.n
+    prefetch_read(c.at[c.n])
+    if leaf.n > 2:                      # two entries to a line
+        prefetch_read(c.at[c.n] + 2)
+        if leaf.n > 4:
+            prefetch_read(c.at[c.n] + 4)
+    c.n += 1
+
+
+cdef inline void cursors_for(const IndexHeader* h, Cursors* c, uint8_t proto, uint8_t classes, const uint32_t* v) noexcept nogil:
+    """The packet's side of the compares."""
     c.src = v[CUT_SRC6] if h.wide else v[CUT_SRC]
     c.dst = v[CUT_DST6] if h.wide else v[CUT_DST]
     c.sport = <uint16_t>v[CUT_SPORT]
     c.dport = <uint16_t>v[CUT_DPORT]
-    c.proto = p.proto
-    c.classes = ct_bit(p.ctinfo) | (IS_SYN if p.tcp_flags & 0x17 == 2 else NO_SYN)
+    c.proto = proto
+    c.classes = classes
+
+
+cdef inline void index_open(const IndexHeader* h, const Packet* p, const Interface* iif, const Interface* oif, Cursors* c) noexcept nogil:
+    """Find the lists of this packet.  Valid until the packet's addresses or connection class change."""
+    cdef const TreeNode* node
+    cdef uint32_t v[13]
+    cdef uint32_t tree
+    packet_fields(h, p, iif, oif, v)
+    c.n = 0
+    for tree in range(TREES):
+        node = tree_nodes(h) + tree
+        while node != NULL and node.field != LEAF:
+            node = next_node(h, node, v)
+        if node != NULL:
+            cursors_take(h, c, node)
+    cursors_for(h, c, p.proto, packet_classes(p), v)
 
 
 cdef inline bint may_match(const IndexEntry* e, const Cursors* c) noexcept nogil:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
+from nfqfw._classify cimport Cursors, IndexHeader
 from nfqfw._packet cimport Packet
 from nfqfw._program cimport Context
 
@@ -13,4 +14,15 @@ cdef enum Outcome:              # what run_chain returns: a Verdict, or
     OUTCOME_STACK = 19          # jump stack overflow: DROP
 
 
+cdef enum:
+    AHEAD_MAX = 64              # packets of a batch that are looked up ahead
+
+
+cdef struct Ahead:              # what the index of a large chain has for a packet, found before the packet's turn
+    const IndexHeader* index    # NULL = it was not asked
+    const Packet* packet        # for which, as long as its bytes are not changed
+    Cursors cursors             # without the class of the connection
+
+
+cdef void look_ahead(Context* c, const Packet* packets, uint32_t n, Ahead* ahead) noexcept nogil
 cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil

@@ -11,12 +11,16 @@ extension module per match.  Everything here is `noexcept nogil`, and trusts the
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from nfqfw._classify cimport Cursors, IndexHeader, index_next, index_open, indexable
+from nfqfw._atomic cimport prefetch, prefetch_read
+from nfqfw._classify cimport (LEAF, NO_RULE, TREES, Cursors, IndexHeader, TreeNode, cursors_for, cursors_take, index_next, index_open, indexable,
+                              next_node, packet_classes, packet_fields, tree_nodes)
+from nfqfw._host cimport Interface, interface_by_index
 from nfqfw._ops cimport *
-from nfqfw._packet cimport ACCEPT, DROP, QUEUE, Packet
+from nfqfw._packet cimport ACCEPT, BAD_IP, DIRTY_PAYLOAD, DROP, INPUT, OUTPUT, PREROUTING, QUEUE, Packet
 from nfqfw._paths cimport READS_PACKET, READS_TCP_FLAGS, tape_op
-from nfqfw._program cimport (NO_CHAIN, TARGET_ACCEPT, TARGET_DROP, TARGET_EXT, TARGET_GOTO, TARGET_JUMP, TARGET_NONE,
-                             TARGET_QUEUE, TARGET_RETURN, ChainRow, Context, RuleRow, Run, TestRow, chain_rows, chain_runs)
+from nfqfw._program cimport (NAT, NO_CHAIN, TABLES, TARGET_ACCEPT, TARGET_DROP, TARGET_EXT, TARGET_GOTO, TARGET_JUMP, TARGET_NONE,
+                             TARGET_QUEUE, TARGET_RETURN, ChainRow, Context, RuleRow, Run, TestRow, chain_rows, chain_runs,
+                             family_index)
 from nfqfw._record cimport trace
 from nfqfw._trace cimport (NO_TEST, TRACE_GOTO, TRACE_JUMP, TRACE_MATCH, TRACE_MISS, TRACE_POLICY, TRACE_RETURN, TRACE_STEP,
                            TRACE_VERDICT)
@@ -44,6 +48,16 @@ cdef inline void count(Context* c, uint32_t counter, const Packet* p) noexcept n
         tape_op(c.tape, counter)
 
 
+cdef inline void open_index(Context* c, const Packet* p, Walk* w) noexcept nogil:
+    """Cursors of the chain at hand: those that look_ahead found, or new ones."""
+    cdef const Ahead* ahead = <const Ahead*>c.ahead
+    if ahead == NULL or ahead.index != w.opened or ahead.packet != p or p.dirty & DIRTY_PAYLOAD:
+        index_open(w.opened, p, c.iif, c.oif, &w.cursors)
+        return
+    w.cursors = ahead.cursors
+    w.cursors.classes = packet_classes(p)
+
+
 cdef inline void next_run(Walk* w) noexcept nogil:
     """Take up the next run of an edited chain.  Those that the index knows come in its order, so its cursors stay good."""
     w.at = w.run.first
@@ -65,7 +79,7 @@ cdef inline void go_to(Context* c, const Packet* p, Walk* w, uint32_t chain) noe
     w.opened = w.index = NULL
     if w.chains[chain].index and not p.trace and indexable(p):      # a traced packet tells of every rule
         w.opened = w.index = <const IndexHeader*>(c.data + w.chains[chain].index)
-        index_open(w.index, p, c.iif, c.oif, &w.cursors)
+        open_index(c, p, w)
         if c.tape != NULL and w.index.flags:
             c.tape.reads |= READS_TCP_FLAGS
     w.run = w.last = NULL
@@ -195,5 +209,89 @@ cdef uint32_t run_chain(Context* c, Packet* p, uint32_t chain) noexcept nogil:
             if outcome != CONTINUE:
                 return outcome
             w.at += 1
-            if w.opened != NULL:            # the target may have changed what the lists were chosen by
+            if w.opened != NULL:                # the target may have changed what the lists were chosen by
                 index_open(w.opened, p, c.iif, c.oif, &w.cursors)
+
+
+# ---- a batch ahead -------------------------------------------------------------------------------------------------------
+#
+# What a packet meets in a large chain lies in lines that no cache holds: nodes of the trees, entries, the rule, its tests, their
+# infos, its counter, each known only when the one before it has come.  So they are asked for step by step for a whole batch.
+
+cdef inline const IndexHeader* large_index(const Context* c, const Packet* p) noexcept nogil:
+    """Index of the first large chain that p's hook begins with; NULL = none."""
+    cdef uint32_t table, chain
+    cdef const ChainRow* row
+    for table in range(TABLES):
+        chain = c.program.base[family_index(p.family)][table][p.hook]
+        if chain == NO_CHAIN or table == NAT:           # which only a connection's first packet asks
+            continue
+        row = &chain_rows(c.program)[chain]
+        if row.index and row.n_rules >= c.program.large:
+            return <const IndexHeader*>(c.data + row.index)
+    return NULL
+
+
+cdef void look_ahead(Context* c, const Packet* packets, uint32_t n, Ahead* ahead) noexcept nogil:
+    """Find what the large chains have for the first n packets, at most AHEAD_MAX, whose ahead[].index is not NULL when it comes."""
+    cdef uint32_t values[AHEAD_MAX][13]
+    cdef const TreeNode* at[AHEAD_MAX][TREES]
+    cdef uint32_t i, tree
+    cdef bint going = False
+    cdef const Packet* p
+    cdef const IndexHeader* index
+    for i in range(n):
+        p = &packets[i]
+        if ahead[i].index != NULL:
+            ahead[i].index = large_index(c, p) if not p.flags & BAD_IP and not p.trace and indexable(p) else NULL
+        index = ahead[i].index
+        if index == NULL:
+            continue
+        ahead[i].packet = p
+        packet_fields(index, p, NULL if p.hook == OUTPUT or not index.interfaces else interface_by_index(c.host, p.ifin),
+                      NULL if p.hook == PREROUTING or p.hook == INPUT or not index.interfaces else interface_by_index(c.host, p.ifout), values[i])
+        for tree in range(TREES):
+            at[i][tree] = tree_nodes(index) + tree
+        going = True
+    while going:                                        # one level of all trees of all packets
+        going = False
+        for i in range(n):
+            if ahead[i].index == NULL:
+                continue
+            for tree in range(TREES):
+                if at[i][tree] != NULL and at[i][tree].field != LEAF:
+                    at[i][tree] = next_node(ahead[i].index, at[i][tree], values[i])
+                    if at[i][tree] != NULL:             # nowhere is not in the TLB: asking for it is dear
+                        prefetch_read(at[i][tree])
+                        going = True
+    for i in range(n):
+        if ahead[i].index != NULL:
+            ahead[i].cursors.n = 0
+            for tree in range(TREES):
+                if at[i][tree] != NULL:
+                    cursors_take(ahead[i].index, &ahead[i].cursors, at[i][tree])
+            cursors_for(ahead[i].index, &ahead[i].cursors, packets[i].proto, 0, values[i])
+    ask_for_rules(c, n, ahead)
+
+
+cdef void ask_for_rules(const Context* c, uint32_t n, Ahead* ahead) noexcept nogil:
+    """The rule that each packet may match first, then its tests and counter, then their infos."""
+    cdef uint32_t rule[AHEAD_MAX]
+    cdef uint32_t i, k
+    cdef const RuleRow* row
+    for i in range(n):
+        rule[i] = index_next(&ahead[i].cursors, 0) if ahead[i].index != NULL else NO_RULE
+        if rule[i] != NO_RULE:
+            prefetch_read(&c.rules[rule[i]])
+            prefetch_read(&c.rules[rule[i]].flags)
+    for i in range(n):
+        if rule[i] != NO_RULE:
+            row = &c.rules[rule[i]]
+            prefetch(&c.counters[row.counter])
+            prefetch_read(&c.tests[row.first_test])
+            prefetch_read(&c.tests[row.first_test + row.n_tests])
+    for i in range(n):
+        if rule[i] != NO_RULE:
+            row = &c.rules[rule[i]]
+            for k in range(row.n_tests):
+                prefetch_read(c.data + c.tests[row.first_test + k].info)

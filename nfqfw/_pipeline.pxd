@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from nfqfw._conntrack cimport Conntrack
 from nfqfw._defrag cimport Defrag
+from nfqfw._fastpath cimport Ahead
 from nfqfw._inflight cimport InFlightTable
 from nfqfw._named cimport NamedTable
 from nfqfw._outbox cimport Outbox, Sender
@@ -63,6 +64,8 @@ cdef struct EngineState:        # one per queue thread
     uint32_t serial
     uint64_t keys[64][2]        # in-flight keys of the batch's first packets
     uint8_t keyed               # 0: nothing was in flight when the batch came
+    Ahead ahead[64]             # of the batch's first packets
+    uint32_t n_ahead            # how many of them were looked up; 0 = no chain is large
     uint32_t at                 # number of the packet in hand within its batch
     uint32_t releasable         # entries of the outbox that may be sent while it is in hand
     uint8_t thread              # its number among those that share `inflight`

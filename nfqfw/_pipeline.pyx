@@ -14,13 +14,14 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from nfqfw._atomic cimport give_way, load32
+from nfqfw._classify cimport IndexHeader
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple, direction_of, read_tuple
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_path_numbers, conntrack_prefetch_bucket, conntrack_prefetch_entry, conntrack_prefetch_more,
                                conntrack_release, conntrack_remember)
 from nfqfw._defrag cimport (FRAG_DROP, FRAG_PASS, FRAG_WHOLE, Datagram, Defrag, Fragment, defrag_add, defrag_bury, defrag_expire,
                             defrag_free, defrag_new, defrag_release, leaves_whole)
-from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, run_chain
+from nfqfw._fastpath cimport OUTCOME_HOTDROP, OUTCOME_NAT, OUTCOME_REJECT, OUTCOME_STACK, look_ahead, run_chain
 from nfqfw._host cimport HostHeader, Interface, interface_by_index
 from nfqfw._inflight cimport (NOT_OWN, OWN_SENT, OWN_UNSENT, STRIPES, InFlight, InFlightTable, inflight_key, inflight_piece_key,
                               inflight_prefetch_bucket, inflight_prefetch_record, inflight_refused, inflight_take, inflight_write,
@@ -628,6 +629,7 @@ cdef void judge(EngineState* e, Packet* p, uint32_t at) noexcept nogil:
     p.dirty = 0
     p.release = 0
     e.at = at
+    e.c.ahead = &e.ahead[at] if at < e.n_ahead else NULL
     e.stats.packets += 1
     e.stats.bytes += p.total
     if p.flags & BAD_IP:
@@ -680,10 +682,14 @@ cdef inline void take_up(EngineState* e, uint64_t now_ns) noexcept nogil:
     e.attached = e.next_attached
 
 
+cdef inline bint remembers(const ConnHot* hot) noexcept nogil:
+    return (hot.cache[0] | hot.cache[1]) != 0
+
+
 cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept nogil:
     """Stages ahead of judging: parse all, then ask memory for all buckets, then for all entries, so that they come together."""
     cdef uint32_t likely[KEYED_MAX]
-    cdef uint32_t i, keyed = 0
+    cdef uint32_t i, keyed = 0, first = n if n < KEYED_MAX else KEYED_MAX
     cdef bint tracks = (e.c.program.features[0] | e.c.program.features[1]) & NEEDS_CONNTRACK and n > 1
     for i in range(n):
         parse(&packets[i])
@@ -699,11 +705,15 @@ cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept n
     for i in range(keyed):
         inflight_prefetch_record(e.inflight, e.keys[i][0])
     if tracks:
-        n = n if n < KEYED_MAX else KEYED_MAX
-        for i in range(n):
+        for i in range(first):
             likely[i] = conntrack_prefetch_entry(e.conntrack, &packets[i])
-        for i in range(n):
+        for i in range(first):
             conntrack_prefetch_more(e.conntrack, &packets[i], likely[i])
+    e.n_ahead = first if e.c.program.large and n > 1 else 0
+    for i in range(e.n_ahead):                      # a flow that remembers what it met will hardly walk
+        e.ahead[i].index = NULL if tracks and likely[i] and e.paths.room and remembers(&e.conntrack.table.hot[likely[i]]) else <const IndexHeader*>e
+    if e.n_ahead:
+        look_ahead(&e.c, packets, e.n_ahead, e.ahead)
 
 
 cdef void engine_batch(void* engine, Packet* packets, uint32_t n, uint64_t now_ns, int64_t wall_ns) noexcept nogil:

@@ -112,7 +112,7 @@ cdef struct ProgramHeader:      # compile.py packs it as "<IIQ14I50I2I"; 280 byt
     uint32_t state_size         # bytes of rule state
     uint32_t stack_depth        # number of user chains of the largest table: the kernel's bound, and ours
     uint32_t state_init         # offset in data of the image that rule state starts as
-    uint32_t spare
+    uint32_t large              # rules from which a built-in chain's index is asked ahead for a batch; 0 = no chain is so long
     uint32_t base[2][5][5]      # [family 4,6][Table][Hook]: chain number of the built-in chain, NO_CHAIN = none
     uint32_t features[2]        # Feature
 
@@ -147,6 +147,7 @@ cdef struct Context:            # what a test or an action may see and touch bes
     uint32_t* stack             # jump stack: (chain, next rule) pairs, program.stack_depth of them
     Ring* ring                  # log and trace records
     NamedTable** named          # tables of recent, hashlimit, connlimit, as the Program numbers them
+    const void* ahead           # Ahead (_fastpath.pxd) of the packet at hand, NULL = none
     Tape* tape                  # records what the packet meets, NULL = nobody asked
 
 

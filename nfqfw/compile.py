@@ -19,7 +19,7 @@ from nfqfw._layout import FEATURES, Layout
 from nfqfw.errors import RuleErrors
 from nfqfw.ext.lowering import Named
 from nfqfw.ext.timeouts import policies_of
-from nfqfw.limits import EDIT_BYTES, EDIT_FROM, EDIT_RULES, EDIT_TESTS
+from nfqfw.limits import AHEAD_RULES, EDIT_BYTES, EDIT_FROM, EDIT_RULES, EDIT_TESTS
 from nfqfw.rules.model import Chain, PolicyCount, Rule, Ruleset
 
 TABLES = ("raw", "mangle", "nat", "filter", "security")
@@ -198,6 +198,10 @@ class Compiler:
             self.named[number].configs.append(named.config)
         return number
 
+    def large(self) -> int:
+        """ProgramHeader.large."""
+        return AHEAD_RULES if any(row[7] and row[1] >= AHEAD_RULES and row[6] != NONE for row in self.chain_rows) else 0
+
     def finish(self) -> Program:
         layout = self.layout
         if layout.errors:
@@ -220,7 +224,7 @@ class Compiler:
         features = [feature_bits(self.needs[family]) for family in FAMILIES]
         header = HEADER.pack(
             MAGIC, VERSION, self.generation, at + len(data) + room.data, offsets[0], len(self.chains), offsets[1], len(self.rules),
-            offsets[2], layout.n_tests, at, len(data), counters, len(layout.state), self.depth, 0, 0, *self.base, *features)
+            offsets[2], layout.n_tests, at, len(data), counters, len(layout.state), self.depth, 0, self.large(), *self.base, *features)
         padded = (part for section in sections for part in (section, b"\0" * (-len(section) % 8)))
         return Program(
             block=bytearray().join((header, *padded, data, bytes(room.data))), generation=self.generation, state_image=bytes(layout.state),

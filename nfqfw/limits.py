@@ -8,6 +8,7 @@ LOG_PREFIX_BYTES = 29           # xt_LOG: longer text is cut silently
 MULTIPORT_SLOTS = 15            # xt_multiport: a range takes two
 RESTORE_LINE_BYTES = 10_240     # iptables-restore's buffer: a longer line is refused
 RULES_MAX = 1_000_000           # rules of one ruleset: ours
+AHEAD_RULES = 4_096             # rules from which a built-in chain is looked up ahead of a batch: about what the caches of a CPU hold
 EDIT_FROM = 1_000               # rules from which a compiled ruleset takes small edits as they are (delta.py); below, compiling is as fast
 EDIT_RULES = 64                 # rules added so until all is compiled again: they are walked one by one
 EDIT_TESTS = 512                # tests of these rules
