@@ -15,7 +15,7 @@ cdef enum Outcome:              # what run_chain returns: a Verdict, or
 
 
 cdef enum:
-    AHEAD_MAX = 64              # packets of a batch that are looked up ahead
+    AHEAD_MAX = 64              # limits.BATCH_PACKETS: packets of a batch that are looked up ahead
 
 
 cdef struct Ahead:              # what the index of a large chain has for a packet, found before the packet's turn

@@ -79,6 +79,7 @@ HELD = {
 }
 # name -> why no test asks for it
 NOT_HELD = {
+    "AHEAD_RULES": "what is looked up ahead changes nothing but time, tests/engine/test_ahead.py",
     "EDIT_FROM": "which way an edit is made changes nothing but time, tests/engine/test_delta.py",
     "EDIT_TESTS": "room for edits beside EDIT_RULES: what does not fit is compiled whole, which EDIT_RULES shows",
     "EDIT_BYTES": "as EDIT_TESTS",
