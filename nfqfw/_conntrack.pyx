@@ -288,7 +288,8 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
     Leaves alone what already has a connection or is UNTRACKED (second pass on lo).  Sets p.conn and p.ctinfo; drops
     (p.verdict, p.reason) only when the table is full or a hash chain too long.  An unconfirmed p.conn counts the packet.
     """
-    cdef Tuple a
+    cdef Tuple built
+    cdef Tuple* a = &built
     cdef ConnHot* hot
     cdef uint32_t i, direction = 0, now, n
     cdef uint8_t ctinfo
@@ -306,11 +307,13 @@ cdef void conntrack_in(Conntrack* t, Packet* p, uint64_t now_ns, Context* c) noe
         return
     if is_icmp(p.proto, p.family) and icmp_decided(t, p, now):
         return
-    if not transport_valid(t, p) or not tuple_from_packet(p, &a):
+    if p.flow_hash:
+        a = &p.tuple
+    if not transport_valid(t, p) or (p.flow_hash == 0 and not tuple_from_packet(p, a)):
         count(t, S_INVALID)
         return
     for n in range(2):
-        i = find_or_make(t, p, &a, now, &direction, &fresh)
+        i = find_or_make(t, p, a, now, &direction, &fresh)
         if i == 0:
             return
         hot = &t.table.hot[i]
@@ -363,12 +366,11 @@ cdef void conntrack_remember(Conntrack* t, uint32_t conn, uint32_t life, uint32_
 
 
 cdef void conntrack_prefetch_bucket(Conntrack* t, Packet* p) noexcept nogil:
-    """First of two stages ahead of conntrack_in for a batch: hash, and ask for the bucket.  Sets p.flow_hash."""
-    cdef Tuple a
+    """First of two stages ahead of conntrack_in for a batch: hash, and ask for the bucket.  Sets p.flow_hash and p.tuple."""
     p.flow_hash = 0
-    if not tuple_from_packet(p, &a):
+    if not tuple_from_packet(p, &p.tuple):
         return
-    p.flow_hash = hash_tuple(t.key, &a)
+    p.flow_hash = hash_tuple(t.key, &p.tuple)
     prefetch(bucket_of(t.index, p.flow_hash))
 
 

@@ -10,6 +10,8 @@ All numbers are host order unless a name says otherwise; addresses stay as the w
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from nfqfw._conn cimport Tuple
+
 
 cdef enum Family:               # NFPROTO_* of the kernel, which are AF_INET and AF_INET6
     IPV4 = 2
@@ -155,6 +157,7 @@ cdef struct Packet:
     uint32_t serial             # counts packets of this thread; names a packet in trace records
     uint32_t ct_template        # index into Program data of the CT template (helper, events, timeout), 0 = none
     uint64_t flow_hash          # conntrack: hash of the tuple in zone 0, set ahead for a batch; 0 = not computed
+    Tuple tuple                 # ... and the tuple; valid only with flow_hash
 
 
 # ---- readers: the caller has checked the flag (or has()) --------------------------------------------------------------

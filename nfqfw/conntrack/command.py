@@ -26,6 +26,7 @@ EXPECT_STATS = ("expect_new", "expect_create", "expect_delete")
 EXISTS = "Operation failed: Such conntrack exists, try -U to update"
 LOADABLE = {"create", "add", "update", "delete", "flush", "event"}      # what a file of -R may hold
 MISSING = "Operation failed: such conntrack doesn't exist"
+XML_AROUND = {"list": (True, True), "get": (True, False)}      # what the tool puts around flows: head, tail; -D and -U print them bare
 UNSUPPORTED = "Operation failed: Operation not supported"
 
 
@@ -123,10 +124,10 @@ def show(job: Job, entries: list[Entry]) -> None:
     elif "save" in output:
         out += [listing.save_line(entry) + "\n" for entry in entries]
     elif "xml" in output:
-        if entries:
-            out.append(listing.XML_HEAD + "\n")
-            out += [listing.xml_line(entry, job.wall_ns, output) + "\n" for entry in entries]
-            out.append(listing.XML_TAIL + "\n")
+        head, tail = XML_AROUND.get(job.request.command, (False, False))
+        out += [listing.XML_HEAD + "\n"] if entries and head else []
+        out += [listing.xml_line(entry, job.wall_ns, output) + "\n" for entry in entries]
+        out += [listing.XML_TAIL + "\n"] if entries and tail else []
     else:
         out += [listing.line(entry, job.wall_ns, output) + "\n" for entry in entries]
 
@@ -155,6 +156,7 @@ def do_delete(job: Job) -> int:
     if job.request.table == "expect":
         return delete_expectation(job)
     gone = [entry for entry in chosen(job) if job.table.delete(entry.number, entry.id, job.portid)]
+    job.request.output -= {"labels"}            # the tool shows none of what it has deleted
     show(job, gone)
     say(job, len(gone), "deleted")
     return 0 if gone or job.quiet else 1
@@ -346,7 +348,7 @@ def do_update(job: Job) -> int:
         changes["state"] = request.keys["state"]
     updated = []
     for entry in job.table.list(now_ns=job.now_ns):
-        if not matches(which, entry):
+        if not matches(which, entry) or ("label-del" in given and not entry.labels):
             continue
         if request.family is None:          # the tool cannot say which family it means, and the kernel refuses
             job.err.append(UNSUPPORTED + "\n")

@@ -10,6 +10,7 @@ import time
 
 from nfqfw.conntrack import tcp
 from nfqfw.conntrack.entry import ASSURED, DST_NAT, PORT_PROTOCOLS, SEEN_REPLY, SRC_NAT, TELL_MARK, Entry, Side
+from nfqfw.ext import connlabels
 
 NAMES = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 47: "gre", 58: "icmpv6", 132: "sctp", 136: "udplite"}
 DCCP = 33
@@ -90,7 +91,7 @@ def line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> str:
         + (f" helper={entry.helper}" if entry.helper and entry.kind != "DESTROY" else "")
         + ("" if event else f" use={entry.use}")
         + (f" id={entry.id}" if "id" in output else "")
-        + (f" labels={label_text(entry.labels)}" if "labels" in output and entry.labels else "")
+        + (f" labels{label_text(entry.labels)}" if "labels" in output and entry.labels and entry.kind != "DESTROY" else "")
         + (f" [USERSPACE] portid={entry.portid}" if event and entry.portid else "")
     )
 
@@ -100,7 +101,11 @@ def label(entry: Entry) -> str:
 
 
 def label_text(labels: int) -> str:
-    return "0x" + f"{labels:x}"
+    """Behind the word: `=name,name`; nothing if none of them has a name; their bits where this host names no labels."""
+    if not connlabels.named():
+        return f"={labels:#x}"
+    names = connlabels.names_of(labels)
+    return "=" + ",".join(names) if names else ""
 
 
 def event_line(entry: Entry, now_ns: int, output: frozenset = frozenset()) -> str:
@@ -203,6 +208,8 @@ def xml_independent(entry: Entry, now_ns: int, output: frozenset) -> str:
     text += f"<timeout>{entry.timeout}</timeout><mark>{entry.mark}</mark>"
     if common_zone(entry):
         text += f"<zone>{common_zone(entry)}</zone>"
+    if "labels" in output and entry.labels and entry.kind != "DESTROY" and connlabels.named():
+        text += "<labels>" + "".join(f"<label>{name}</label>" for name in connlabels.names_of(entry.labels)) + "</labels>"
     if entry.kind is None:
         text += f"<use>{entry.use}</use>"
     text += f"<id>{entry.id}</id>"
@@ -241,7 +248,7 @@ def as_dict(entry: Entry) -> dict:
     if entry.helper:
         out["helper"] = entry.helper
     if entry.labels:
-        out["labels"] = label_text(entry.labels)
+        out["labels"] = connlabels.names_of(entry.labels) if connlabels.named() else f"{entry.labels:#x}"
     if entry.start_ns:
         out["start_ns"] = entry.start_ns
     if entry.kind:

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 
 from nfqfw.conntrack import sctp, tcp
+from nfqfw.ext import connlabels
 
 PROGRAM = "conntrack v1.4.7 (conntrack-tools)"
 TABLES = ("conntrack", "expect", "dying", "unconfirmed")
@@ -203,6 +204,7 @@ def read_option(request: Request, name: str, value: str | None) -> None:
         request.output |= frozenset(flags(value, {word: word for word in OUTPUTS}))
     elif name in LABELS:
         value = label_bits(value)
+        request.output |= {"labels"}                      # who asks by label is shown them
     request.given[name] = value
 
 
@@ -269,12 +271,13 @@ def nat_address(request: Request, text: str):
 
 
 def label_bits(text: str | None) -> int:
-    """Labels are numbers of bits here: there is no label map file."""
+    """Labels by the names of this host; where it names none, by number (the tool then knows none at all)."""
+    names = connlabels.named() or {str(number): number for number in range(connlabels.LABELS)}
     bits = 0
     for word in (text or "").split(","):
-        if word and not (word.isdigit() and int(word) < 128):
+        if word and word not in names:
             raise Usage(f"unknown label '{word}'")
-        bits |= 1 << int(word) if word else 0
+        bits |= 1 << names[word] if word else 0
     return bits
 
 
@@ -299,6 +302,8 @@ def state_number(proto: int, text: str) -> int:
 
 def check(request: Request) -> None:
     """Which options go with the command, and which it must have; in the tool's order."""
+    if "label-add" in request.given and "label-del" in request.given:
+        raise Usage("cannot use --label-add and --label-del at the same time", hint=False)
     if "save" in request.output and len(request.output) > 1:
         raise Usage("cannot combine save output with any other output type, use -o save only", hint=False)
     command, given = request.command, request.given
