@@ -24,6 +24,7 @@ RECENT_STAMPS = 32              # xt_recent: times kept per address where no rul
 HASHLIMIT_MOST = 1 << 20        # xt_hashlimit HASHLIMIT_MAX_SIZE: buckets, entries
 HASHLIMIT_BUCKETS = 8_192       # xt_hashlimit: buckets by default, where memory is over 1 GiB
 CONNLIMIT_ENTRIES = 1 << 19     # connections and addresses one connlimit rule keeps: ours (the flow table, seen from both ends)
+CONNLIMIT_EMPTY = 60           # seconds that an empty list of connlimit stays, while half of the room is free: ours (the kernel: no bound)
 
 # ---- queue ---------------------------------------------------------------------------------------------------------
 QUEUES_MAX = 64                 # queues, one thread each: ours

@@ -52,6 +52,7 @@ HELD = {
     "HASHLIMIT_MOST": (HERE, "test_hashlimit_table"),
     "HASHLIMIT_BUCKETS": (HERE, "test_hashlimit_table"),
     "CONNLIMIT_ENTRIES": (HERE, "test_connlimit_table"),
+    "CONNLIMIT_EMPTY": ("tests/engine/test_named.py", "CONNLIMIT_EMPTY"),
     "QUEUES_MAX": ("tests/test_doors.py", "shared by 65"),
     "QUEUE_LENGTH": ("tests/engine/test_fragment_flood.py", "QUEUE_LENGTH"),
     "BATCH_PACKETS": ("tests/queue/test_messages.py", "BATCH_PACKETS"),

@@ -1,12 +1,16 @@
 """match connlimit: how many living connections an address or network has.  Header-only.
 
 Each rule has a table of its own: a list per address, which counts, and a member per connection and list.  A packet whose
-connection is not on the list of its address joins it, whatever its state; a connection leaves when its flow is gone, or is TCP
-in TIME_WAIT or CLOSE and not the packet's own.  Members are looked over when the count would be above the limit, once per jiffy
-and list, so that a list within its limit costs one lookup: members that have ended can only make the count too high.
+connection is not on the list of its address joins it, and makes it if there is none; but one of an ASSURED connection joins no list
+that others made (Linux 6.18).  A connection leaves when its flow is gone, or is TCP in TIME_WAIT or CLOSE and not that of a packet
+that would join.  A packet for whose address nothing is left to count is dropped, as one is for which there is no room: to the kernel
+both are a count of 0.
 
-The corner: within one jiffy of 4 ms the count may still hold connections that ended in it, as the kernel's does.  The kernel,
-besides, looks no further than the packet's own connection, nor past the ninth that has ended, and may hold one twice; we do not.
+Members are looked over once per jiffy of 4 ms and list at the most, as in the kernel; here only when it matters: when the count
+would be above the limit, or may be 0.  A packet without a connection (INVALID, UNTRACKED) counts until the next look.
+
+The corner: the kernel looks no further than the packet's own connection, nor past the ninth that has ended, and may hold one
+twice; we do not.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -14,7 +18,7 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
 from nfqfw._atomic cimport lock, unlock
-from nfqfw._conn cimport DYING, ConnHot, is_expired, ticks
+from nfqfw._conn cimport ASSURED, DYING, ConnHot, is_expired, ticks
 from nfqfw._named cimport NamedEntry, NamedTable, jiffies, named_add, named_find, named_hash, named_remove, named_used
 from nfqfw._packet cimport HAS_L4, IPV4, Packet, destination, has, source
 from nfqfw._program cimport Context
@@ -25,6 +29,7 @@ cdef enum:
     CONNLIMIT_DESTINATION = 2
     CONNLIMIT_LIST = 0          # fourth word of a key: no member's, whose id is never 0
     CONNLIMIT_SWEEP = 4         # members looked at per packet in the order of use, so that forgotten lists go too
+    CONNLIMIT_EMPTY = 15000     # jiffies, limits.CONNLIMIT_EMPTY: who meets such a list is dropped, so it may not go at once
     TCP = 6
     ENDED_TIME_WAIT = 7         # states of the TCP tracker, numbered as the kernel does
     ENDED_CLOSE = 8
@@ -41,9 +46,10 @@ cdef struct ConnlimitInfo:      # "<IIII2Q"
 cdef struct ConnlimitList:      # key: masked address, zone, CONNLIMIT_LIST
     NamedEntry head
     ConnlimitMember* first
-    int64_t looked              # jiffy of the last look at all members
+    int64_t looked              # jiffy of the last look at all members, or when it was made
+    int64_t emptied             # jiffy when the last member left
     uint32_t count
-    uint32_t pad
+    uint32_t passing            # packets without a connection since the last look
 
 
 cdef struct ConnlimitMember:    # key: masked address, zone, connection number and id
@@ -63,7 +69,7 @@ cdef inline bint connlimit_lives(const Context* c, uint32_t conn, uint32_t id) n
     return not (h.proto == TCP and (h.state == ENDED_TIME_WAIT or h.state == ENDED_CLOSE))
 
 
-cdef inline void connlimit_leave(NamedTable* t, ConnlimitMember* m) noexcept nogil:
+cdef inline void connlimit_leave(NamedTable* t, ConnlimitMember* m, int64_t now) noexcept nogil:
     """Take a member off its list; the list stays."""
     if m.before != NULL:
         m.before.after = m.after
@@ -72,54 +78,64 @@ cdef inline void connlimit_leave(NamedTable* t, ConnlimitMember* m) noexcept nog
     if m.after != NULL:
         m.after.before = m.before
     m.list.count -= 1
+    m.list.emptied = now
     named_remove(t, &m.head)
 
 
 cdef inline void connlimit_look(NamedTable* t, ConnlimitList* l, const Context* c, uint32_t own, int64_t now) noexcept nogil:
-    """Take off what has ended; the packet's own connection stays."""
+    """Take off what has ended; the connection `own`, of a packet that has joined, stays."""
     cdef ConnlimitMember* m = l.first
     cdef ConnlimitMember* after
     l.looked = now
+    l.passing = 0
     while m != NULL:
         after = m.after
         if not (m.conn == own and m.id == c.conns.hot[own].id) and not connlimit_lives(c, m.conn, m.id):
-            connlimit_leave(t, m)
+            connlimit_leave(t, m, now)
         m = after
 
 
-cdef inline void connlimit_sweep(NamedTable* t, const Context* c) noexcept nogil:
-    """The entries unused longest: ended members and empty lists go, others wait for their next turn."""
+cdef inline bint connlimit_idle(const NamedTable* t, const NamedEntry* e, const Context* c, int64_t now) noexcept nogil:
+    """A list that has been empty for long, or is in the way; a member that has ended and was not looked at in this jiffy."""
+    cdef const ConnlimitList* l = <const ConnlimitList*>e
+    cdef const ConnlimitMember* m = <const ConnlimitMember*>e
+    if e.key[3] == CONNLIMIT_LIST:
+        return l.count == 0 and (now - l.emptied > CONNLIMIT_EMPTY or (l.looked != now and 2 * t.count > t.shape.most))
+    return m.list.looked != now and not connlimit_lives(c, m.conn, m.id)
+
+
+cdef inline void connlimit_sweep(NamedTable* t, const Context* c, int64_t now) noexcept nogil:
+    """The entries unused longest: those that are idle go, others wait for their next turn."""
     cdef uint32_t n
     cdef NamedEntry* e
     for n in range(CONNLIMIT_SWEEP):
         e = t.oldest
         if e == NULL:
             return
-        if e.key[3] == CONNLIMIT_LIST:
-            if (<ConnlimitList*>e).count == 0:
-                named_remove(t, e)
-                continue
-        elif not connlimit_lives(c, (<ConnlimitMember*>e).conn, (<ConnlimitMember*>e).id):
-            connlimit_leave(t, <ConnlimitMember*>e)
-            continue
-        named_used(t, e)
+        if not connlimit_idle(t, e, c, now):
+            named_used(t, e)
+        elif e.key[3] == CONNLIMIT_LIST:
+            named_remove(t, e)
+        else:
+            connlimit_leave(t, <ConnlimitMember*>e, now)
 
 
-cdef inline ConnlimitList* connlimit_list(NamedTable* t, uint64_t* key) noexcept nogil:
-    """The list of an address, made if need be.  NULL: no room."""
+cdef inline ConnlimitList* connlimit_list(NamedTable* t, uint64_t* key, int64_t now, bint* fresh) noexcept nogil:
+    """The list of an address, made if need be (fresh).  NULL: no room."""
     cdef uint64_t hash
     cdef ConnlimitList* l
     key[3] = CONNLIMIT_LIST
     hash = named_hash(t, key)
     l = <ConnlimitList*>named_find(t, key, hash)
+    fresh[0] = l == NULL
     if l != NULL or t.count >= t.shape.most:
         return l
     l = <ConnlimitList*>malloc(sizeof(ConnlimitList))
     if l == NULL:
         return NULL
     l.first = NULL
-    l.looked = -1
-    l.count = 0
+    l.looked = l.emptied = now
+    l.count = l.passing = 0
     named_add(t, &l.head, key, hash)
     return l
 
@@ -150,21 +166,32 @@ cdef inline bint connlimit_join(NamedTable* t, ConnlimitList* l, uint64_t* key, 
     return True
 
 
+cdef inline bint connlimit_has_living(NamedTable* t, uint64_t* key, const Context* c, uint32_t conn) noexcept nogil:
+    """The connection is on the list of the key, and lives."""
+    cdef uint32_t id = c.conns.hot[conn].id
+    key[3] = (<uint64_t>conn << 32) | id
+    return connlimit_lives(c, conn, id) and named_find(t, key, named_hash(t, key)) != NULL
+
+
 cdef inline uint32_t connlimit_count(NamedTable* t, const ConnlimitInfo* info, Packet* p, Context* c, uint64_t* key) noexcept nogil:
-    """Connections of the packet's address, its own included; 0: no room.  The caller holds the lock."""
+    """Connections of the packet's address; 0: none, or no room for one.  The caller holds the lock."""
+    cdef int64_t now = jiffies(c.now)
     cdef ConnlimitList* l
-    cdef uint32_t extra = 0
-    connlimit_sweep(t, c)
-    l = connlimit_list(t, key)
+    cdef bint fresh = False
+    connlimit_sweep(t, c, now)
+    l = connlimit_list(t, key, now, &fresh)
     if l == NULL:
         return 0
-    if p.conn == 0:
-        extra = 1                                   # no connection (INVALID, UNTRACKED): counts while it is here
-    elif not connlimit_join(t, l, key, p.conn, c.conns.hot[p.conn].id):
+    if p.conn and c.conns.hot[p.conn].status & ASSURED and not fresh:
+        if l.looked != now and (l.count + l.passing > info.limit or not connlimit_has_living(t, key, c, p.conn)):
+            connlimit_look(t, l, c, 0, now)
+        return l.count + l.passing
+    if p.conn and not connlimit_join(t, l, key, p.conn, c.conns.hot[p.conn].id):
         return 0
-    if l.count + extra > info.limit and l.looked != jiffies(c.now):
-        connlimit_look(t, l, c, p.conn, jiffies(c.now))
-    return l.count + extra
+    if l.count + l.passing + (p.conn == 0) > info.limit and l.looked != now:
+        connlimit_look(t, l, c, p.conn, now)
+    l.passing += p.conn == 0
+    return l.count + l.passing
 
 
 cdef inline bint nameless(const Packet* p) noexcept nogil:
@@ -177,7 +204,7 @@ cdef inline bint nameless(const Packet* p) noexcept nogil:
 
 
 cdef inline bint m_connlimit(Packet* p, const ConnlimitInfo* info, Context* c) noexcept nogil:
-    """A packet that has no connection and cannot have one is dropped."""
+    """A packet that has no connection and cannot have one is dropped, and one for whose address nothing counts."""
     cdef NamedTable* t = c.named[info.table]
     cdef uint64_t key[5]
     cdef uint32_t count

@@ -39,6 +39,7 @@ START = 10**12                  # ns: CLOCK_MONOTONIC of the first case
 WALL = 1_795_000_000 * 10**9    # ns: CLOCK_REALTIME of every case, in November 2026
 SOURCES = {ETH0: bytes.fromhex("020000000102"), ETH1: bytes.fromhex("020000000202")}       # far ends' link-layer addresses
 BETWEEN_CASES = 10**13          # ns: longer than any time-out, so that nothing of a case is left in the next
+JIFFY_NS = 4_000_000
 PACKET_NS = 100_000             # between two packets of a case without a delay
 VERDICTS = ("DROP", "ACCEPT", "HELD", "QUEUE", "REPEAT")
 
@@ -120,7 +121,7 @@ class OurTwin:
         pass
 
     def run(self, case: Case, states: bool = False) -> Outcome:
-        self.now += BETWEEN_CASES
+        self.now += BETWEEN_CASES - self.now % JIFFY_NS       # a case without delays takes place within one jiffy
         self.engine.idle(self.now)
         self.engine.take_released()
         self._held.clear()

@@ -1,6 +1,7 @@
 """Named tables across reloads, and the arithmetic of matches that remember, on an engine whose clock we set."""
 
 import pytest
+from scapy.layers.inet import IP, TCP, UDP
 
 from nfqfw._engine import LoadedProgram
 from nfqfw._registry import NamedTables
@@ -9,6 +10,7 @@ from nfqfw.errors import RuleErrors
 from nfqfw.ext.m_hashlimit import bucket, byte_cost, bytes_of, jiffies
 from nfqfw.ext.names import wide_mask
 from nfqfw.ext.m_recent import ring
+from nfqfw.limits import CONNLIMIT_EMPTY
 from nfqfw.packets import ACCEPT
 from nfqfw.rules import load
 from tests.engine.support import SECOND, Firewall
@@ -151,3 +153,22 @@ def test_connlimit_is_refused_in_the_raw_table():
     text = "*raw\n:PREROUTING ACCEPT\n:OUTPUT ACCEPT\n-A PREROUTING -m connlimit --connlimit-above 1 -j DROP\nCOMMIT\n"
     with pytest.raises(RuleErrors, match="not evaluated yet: match connlimit in table raw"):
         compile_rulesets([load(text, "rules.v4", 2)])
+
+
+def test_an_empty_list_of_connlimit_goes_after_a_minute():
+    """Who meets it is dropped, as by Linux, which has no bound (tests/flows/connlimit_assured.flow); then it is made anew."""
+    fw = Firewall(rules("-m tos --tos 8/0xff -m connlimit --connlimit-above 100"))
+    ours, theirs = IP(src="10.0.1.2", dst="10.0.2.2", tos=8), IP(src="10.0.2.2", dst="10.0.1.2")
+    ack = ours / TCP(sport=7, dport=80, flags="A", seq=101, ack=501)
+    fw.forward(udp())                                       # joins no list: another TOS
+    first = IP(src="10.0.1.2", dst="10.0.2.2", tos=8) / UDP(sport=1, dport=53)
+    assert fw.forward(first).verdict == ACCEPT              # the one member, for 30 s
+    for packet, back in ((IP(src="10.0.1.2", dst="10.0.2.2") / TCP(sport=7, dport=80, flags="S", seq=100), False),
+                         (theirs / TCP(sport=80, dport=7, flags="SA", seq=500, ack=101), True), (ack, False)):
+        assert (fw.back if back else fw.forward)(packet).verdict == ACCEPT
+    fw.now += 31 * SECOND                                   # it is gone
+    verdicts = []
+    for seconds in (0, CONNLIMIT_EMPTY - 1, 2, 1):          # the list met empty, twice; then one that the packet's connection makes
+        fw.now += seconds * SECOND
+        verdicts.append(fw.forward(ack).verdict == ACCEPT)
+    assert verdicts == [False, False, True, True]
