@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import shlex
 import struct
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from typing import NamedTuple
 
 from nfqfw import _hostjson, _netlink, _nfnetlink, _rtnetlink, limits
 from nfqfw.conntrack import command as conntrack
+from nfqfw.conntrack import nfct
+from nfqfw.conntrack._policies import TimeoutPolicies
+from nfqfw.conntrack.timeouts import PolicyList
 from nfqfw.daemon import wire
 from nfqfw.errors import NfqfwError, RuleErrors
 from nfqfw.host import Host
@@ -200,6 +204,33 @@ def conntrack_seeds() -> list[bytes]:
         "-I -p udp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2 -t 9 -u ASSURED,SEEN_REPLY\n-L -o xml\n-L -o extended,id,ktimestamp\n-S\n-F\n-R file",
         "-I -p icmp -s 1.1.1.1 -d 2.2.2.2 --icmp-type 8 --icmp-code 0 --icmp-id 3 -t 10\n-L -n\n-E -e NEW -p tcp\n-L -f ipv6 -w 3\n--explain 10.0.0.1\n--proc",
         "-I -p sctp -s fe80::1 -d fe80::2 --sport 1 --dport 2 --state ESTABLISHED --orig-vtag 1 --reply-vtag 2 -t 3 -f ipv6\n-L -p sctp -f ipv6\n-L expect\n-h\n-V")]
+
+
+# ---- nfct -------------------------------------------------------------------------------------------------------------
+
+def nfct_commands(data: bytes) -> None:
+    """Commands of nfct, a line each, say the same on a list of policies as on a flow table; what is there can be saved and made again."""
+    policies = PolicyList(), TimeoutPolicies(connections())
+    for policy in policies[1].list():
+        policies[1].delete(policy.name)
+    for line in data.decode("utf-8", "surrogateescape").replace("\0", "").split("\n")[:20]:
+        try:
+            argv = shlex.split(line)
+        except ValueError:
+            continue
+        if "default-set" not in argv:                       # defaults outlive an input
+            one, other = (nfct.run(argv, each) for each in policies)
+            assert one == other and one.code in range(256), (argv, one, other)
+    again = PolicyList()
+    nfct.load("\n".join(map(nfct.save_line, policies[0].list())), "saved", again)
+    assert again.list() == policies[0].list() == policies[1].list()
+
+
+def nfct_seeds() -> list[bytes]:
+    return [text.encode() for text in (
+        "add timeout a inet tcp syn_sent 5 established 100\nlist timeout\nget timeout a\ndelete timeout a\nadd timeout b inet6 udp unreplied 3 replied 4\nflush timeout",
+        "add timeout 'x y' inet generic timeout 7\nadd timeout sctp1 inet6 sctp closed 1 established 2\nlist timeout\nget timeout none\ndefault-get timeout inet tcp",
+        "add timeout c inet icmp timeout 1\nadd timeout c inet icmp timeout 1\nadd timeout d inet6 icmpv6 timeout 99999999999\nadd timeout e inet dccp open 3\nhelp\nversion")]
 
 
 # ---- netlink ----------------------------------------------------------------------------------------------------------
@@ -447,6 +478,7 @@ TARGETS = {
     "rules": Target(rules, rules_seeds, 2000, rules_words),
     "commands": Target(commands, commands_seeds, 1500, rules_words),
     "conntrack": Target(conntrack_commands, conntrack_seeds, 800, lambda: [word for text in conntrack_seeds() for word in text.split()]),
+    "nfct": Target(nfct_commands, nfct_seeds, 600, lambda: [word for text in nfct_seeds() for word in text.split()]),
     "netlink": Target(netlink, netlink_seeds, 600),
     "capture": Target(capture, capture_seeds, 600),
     "host": Target(host, host_seeds, 3000, lambda: [b'"addr"', b'"ifname"', b'"nexthops"', b"null", b"1e999", b"-1", b"[]", b"{}", b'"inet6"']),

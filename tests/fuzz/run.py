@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.fuzz.build import ROOT, build
 from tests.fuzz.setting import DOORS
 
-READERS = ("rules", "commands", "conntrack", "netlink", "capture", "host", "control")       # readers.TARGETS, which imports the package
+READERS = ("rules", "commands", "conntrack", "nfct", "netlink", "capture", "host", "control")       # readers.TARGETS, which imports the package
 STORM = """
 import json, sys
 sys.path.insert(0, ".")

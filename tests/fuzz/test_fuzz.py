@@ -53,7 +53,7 @@ def test_changed_datagrams_break_no_invariant(kind):
     assert inputs == 20_000 and packets > 5_000         # it reaches packets, not only what is malformed
 
 
-COUNTS = {"rules": 1500, "commands": 6000, "conntrack": 3000, "netlink": 10_000, "capture": 3000, "host": 3000, "control": 10_000}
+COUNTS = {"rules": 1500, "commands": 6000, "conntrack": 3000, "nfct": 3000, "netlink": 10_000, "capture": 3000, "host": 3000, "control": 10_000}
 
 
 def test_every_reader_is_run():

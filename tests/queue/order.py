@@ -28,7 +28,7 @@ from tests.tinyqueue import ACCEPT, PACKET, VERDICT, TinyQueue
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
 QUEUES = 2
 BATCH = 64
-PATIENCE = 0.3                  # seconds without a packet after which a reader ends
+PATIENCE = 1.0                  # seconds without a packet, once all are sent, after which a reader ends
 FORCE = {"receive": 33, "send": 32}     # SO_RCVBUFFORCE, SO_SNDBUFFORCE
 PORT, VIPS, SERVER = 9000, ("192.0.2.1", "192.0.2.2", "192.0.2.3"), "10.0.2.2"
 PREFIX = struct.Struct(">BBH")
@@ -81,11 +81,12 @@ class Reader:
         self.socket.setsockopt(socket.SOL_SOCKET, FORCE["receive"], 64 << 20)
         self.log = Log([], [])
 
-    def run(self, cpu: int) -> Log:
+    def run(self, cpu: int, sent) -> Log:
+        """sent: the Event that all packets are on their way."""
         os.sched_setaffinity(0, {cpu})
         last = time.monotonic()
         while time.monotonic() < last + PATIENCE:
-            if self.batch():
+            if self.batch() or not sent.is_set():
                 last = time.monotonic()
             else:
                 time.sleep(0)
@@ -130,14 +131,17 @@ def read_all(host, hooks, feed) -> list[Log]:
         readers = [stack.enter_context(contextlib.closing(_closing(Reader(number)))) for number in range(QUEUES)]
         attachment = attach.attach(hooks, 0, QUEUES)
         stack.callback(attachment.detach)
-        pipes = []
+        pipes, sent = [], context.Event()
         for number, reader in enumerate(readers):
             ours, theirs = context.Pipe(False)
-            process = context.Process(target=lambda r=reader, c=cpus[number % len(cpus)], t=theirs: t.send(r.run(c)), daemon=True)
+            process = context.Process(target=lambda r=reader, c=cpus[number % len(cpus)], t=theirs: t.send(r.run(c, sent)), daemon=True)
             process.start()
             stack.callback(process.join, 10)
             pipes.append(ours)
-        feed()
+        try:
+            feed()
+        finally:
+            sent.set()
         return [pipe.recv() for pipe in pipes]
 
 
