@@ -25,6 +25,7 @@ cdef enum:
     MSG_PACKET = 0
     MSG_VERDICT = 1
     MSG_CONFIG = 2
+    MSG_VERDICT_BATCH = 3       # one verdict for every packet in the queue whose id is not after this one
 
     NFQA_PACKET_HDR = 1
     NFQA_VERDICT_HDR = 2
@@ -173,13 +174,13 @@ cdef inline uint32_t put_attr32(uint8_t* out, uint16_t kind, uint32_t value) noe
 
 
 cdef inline uint32_t put_verdict(uint8_t* out, uint16_t queue, uint32_t id, uint32_t verdict, uint8_t dirty, uint32_t mark,
-                                 uint32_t priority, uint32_t payload) noexcept nogil:
+                                 uint32_t priority, uint32_t payload, uint16_t kind=MSG_VERDICT) noexcept nogil:
     """One NFQNL_MSG_VERDICT at `out` (VERDICT_BYTES of room), without acknowledgement; returns the bytes written.
 
     With DIRTY_PAYLOAD the caller sends `payload` bytes (at most PAYLOAD_MAX) right behind, padded to 4; without it
     `payload` is not looked at.
     """
-    cdef uint32_t n = put_header(out, MSG_VERDICT, 0, queue, 0)
+    cdef uint32_t n = put_header(out, kind, 0, queue, 0)
     n += put_attr_header(out + n, NFQA_VERDICT_HDR, 8)
     put32(out + n, verdict)
     put32(out + n + 4, id)

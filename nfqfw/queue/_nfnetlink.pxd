@@ -24,6 +24,7 @@ cdef struct Loop:
     uint32_t stop               # 1 = leave the loop
     uint32_t blocked            # 1 = in poll: holds no Program
     uint64_t epoch              # batch boundaries passed
+    uint32_t batching           # 1 = one message for several packets is allowed at all
     uint32_t expected           # id of the next packet: a gap was dropped because our socket was full
     # counted since open
     uint64_t received           # packets

@@ -187,9 +187,27 @@ cdef void send_now(void* transport, uint32_t n, uint32_t n_released) noexcept no
         send_replies(&q.replies, q.door.outbox)
 
 
+cdef bint nothing_else_waits(const Loop* q, uint32_t n) noexcept nogil:
+    """No packet up to number n of the batch is in the queue but those whose verdicts are gathered now.
+
+    Ids are given one by one from 1 on: without a gap everything up to n has been read, and each but these has had its verdict.
+    After a gap, or a message that could not be read, that is never certain again.
+    """
+    cdef uint32_t i
+    if not q.batching or q.user_dropped or q.malformed or q.verdicts.lost or q.held != q.released:
+        return False
+    if q.door.outbox != NULL and q.door.outbox.n_released > q.told_released:
+        return False
+    for i in range(q.told, n):
+        if q.packets[i].verdict == HELD:
+            return False
+    return True
+
+
 cdef void send_part(Loop* q, uint32_t n, uint32_t n_released) noexcept nogil:
     """Gather the verdicts of packets up to n that have not been told, each behind the released ones before it."""
     cdef Packet* p
+    q.verdicts.together = nothing_else_waits(q, n)
     if q.door.outbox != NULL and q.door.outbox.n_redirected:
         send_originals(&q.originals, q.door.outbox)
     while q.told < n:
@@ -236,6 +254,7 @@ cdef Loop* loop_new(uint16_t queue, uint32_t index) except NULL:
     q.queue = queue
     q.index = index
     q.expected = 1
+    q.batching = 1
     q.verdicts.queue = queue
     q.buffers = <uint8_t*>memory
     q.stride = STRIDE
@@ -485,10 +504,13 @@ cdef class Queue:
         return c.load32(&q.blocked) != 0 and q.held == q.released
 
     def statistics(self):
-        """What this queue has done since it was opened: plain numbers, `errors` by name, `reasons` by name."""
+        """What this queue has done since it was opened: plain numbers, `errors` by name, `reasons` by name.
+
+        `runs`: verdicts that were one message for several packets; one error answers all of them.
+        """
         cdef Loop* q = self.loop
         return {
-            "packets": q.received, "bytes": q.bytes, "batches": q.batches, "polls": q.polls, "sends": q.verdicts.sends,
+            "packets": q.received, "bytes": q.bytes, "batches": q.batches, "polls": q.polls, "sends": q.verdicts.sends, "runs": q.verdicts.runs,
             "accepted": q.verdicts.accepted, "dropped": q.verdicts.dropped, "queued": q.verdicts.queued,
             "held": q.held, "released": q.released, "rewritten": q.verdicts.payloads,
             "user_dropped": q.user_dropped, "enobufs": q.enobufs, "malformed": q.malformed,

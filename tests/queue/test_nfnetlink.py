@@ -287,7 +287,7 @@ def test_a_verdict_for_an_unknown_packet_is_counted_and_not_fatal(network, udp):
 
 
 def test_packets_flushed_by_a_device_that_goes_down_are_counted(network, udp):
-    """The kernel drops what waits for the device without a word; every verdict for it comes back as ENOENT."""
+    """The kernel drops what waits for the device without a word; a verdict for it comes back as ENOENT: one message for all."""
     sender, receiver, address = udp
     with network.running(AcceptAll(), start=False) as queue:
         for _ in range(7):
@@ -295,7 +295,7 @@ def test_packets_flushed_by_a_device_that_goes_down_are_counted(network, udp):
         network.firewall.ip("link set eth1 down", "link set eth1 up")
         assert network.kernel_line()[2] == 0
         network.start(queue)
-        assert network.wait_for(lambda: queue.statistics()["errors"] == {"ENOENT": 7})
+        assert network.wait_for(lambda: queue.statistics()["errors"] == {"ENOENT": 1})
         network.wait_for(lambda: network.client.run(["ping", "-c1", "-W1", network.server.address()]).returncode == 0)
         sender.sendto(b"after", address)
         assert receiver.recv(100) == b"after"
@@ -311,7 +311,7 @@ def test_removing_another_programs_base_chain_loses_packets_but_not_the_loop(net
         network.firewall.run(["nft", "delete table ip other"], check=True)
         assert network.wait_for(lambda: network.kernel_line()[2] == 0)
         network.start(queue)
-        assert network.wait_for(lambda: queue.statistics()["errors"] == {"ENOENT": 5})
+        assert network.wait_for(lambda: queue.statistics()["errors"] == {"ENOENT": 1})
         sender.sendto(b"after", address)
         assert receiver.recv(100) == b"after"
 
@@ -326,7 +326,78 @@ def test_a_backlog_is_read_in_batches_and_answered_by_one_send_each(network, udp
         assert [struct.unpack("!I", receiver.recv(100))[0] for _ in range(640)] == list(range(640))
         assert network.wait_for(lambda: queue.blocked)
         counted = queue.statistics()
-    assert counted["batches"] == counted["sends"] == 10
+    assert counted["batches"] == counted["sends"] == counted["runs"] == 10
+
+
+def numbers(receiver, n):
+    return [struct.unpack("!I", receiver.recv(100)[:4])[0] for _ in range(n)]
+
+
+def test_drops_and_changes_between_packets_that_pass_as_they_are(network, udp):
+    """Runs of the unchanged share a message; order, verdicts, marks are those of one message each."""
+    sender, receiver, address = udp
+    network.iptables("-t", "mangle", "-A", "POSTROUTING", "-m", "mark", "--mark", "0x7")
+
+    def decide(view):
+        number = struct.unpack("!I", view.data[28:])[0]
+        if number % 10 == 7:
+            view.mark = 7
+        return DROP if number % 10 in (3, 8) else ACCEPT
+
+    with network.running(Callback(decide), start=False) as queue:
+        for i in range(200):
+            sender.sendto(struct.pack("!I", i), address)
+        network.start(queue)
+        assert numbers(receiver, 160) == [i for i in range(200) if i % 10 not in (3, 8)]
+        assert network.wait_for(lambda: queue.blocked)
+        counted = queue.statistics()
+        assert network.kernel_line()[2] == 0
+    assert (counted["accepted"], counted["dropped"], counted["errors"]) == (160, 40, {})
+    assert counted["runs"] > 20
+    assert re.search(r"^\s+20\s.*0x7", network.iptables("-t", "mangle", "-nvxL", "POSTROUTING"), re.M)
+
+
+def test_a_held_packet_is_not_passed_with_those_behind_it(network, udp):
+    sender, receiver, address = udp
+    held = []
+
+    def decide(view):
+        number = struct.unpack("!I", view.data[28:])[0]
+        if number == 5:
+            held.append(view.id)
+            return HELD
+        if number == 1000:
+            engine.release(held.pop(), ACCEPT, at=0)
+        return ACCEPT
+
+    engine = Callback(decide)
+    with network.running(engine, start=False) as queue:
+        for i in range(150):
+            sender.sendto(struct.pack("!I", i), address)
+        network.start(queue)
+        assert numbers(receiver, 149) == [i for i in range(150) if i != 5]
+        assert network.wait_for(lambda: queue.blocked)
+        assert network.kernel_line()[2] == 1 and queue.statistics()["runs"] == 0
+        sender.sendto(struct.pack("!I", 1000), address)
+        assert numbers(receiver, 2) == [5, 1000]
+
+
+def test_after_a_gap_each_packet_has_its_own_verdict(network, udp):
+    """What was lost on its way to us must not be passed by a verdict for what came later: from a gap on nothing is certain."""
+    sender, receiver, address = udp
+    with network.running(AcceptAll(), start=False, receive_buffer=16384) as queue:
+        for i in range(300):
+            sender.sendto(struct.pack("!I", i), address)
+        network.start(queue)
+        assert network.wait_for(lambda: queue.statistics()["packets"] == queue.statistics()["accepted"] > 0 and queue.blocked)
+        sender.sendto(b"shows the gap", address)
+        assert network.wait_for(lambda: queue.statistics()["user_dropped"] > 0)
+        runs = queue.statistics()["runs"]
+        for _ in range(10):
+            for i in range(20):
+                sender.sendto(struct.pack("!I", i), address)
+        assert network.wait_for(lambda: network.kernel_line()[2] == 0 and queue.blocked)
+        assert queue.statistics()["runs"] == runs
 
 
 def test_a_full_socket_loses_packets_and_counts_them_as_the_kernel_does(network, udp):
