@@ -382,7 +382,7 @@ cdef class Layout:
         """Offset of the state of a test or an action in the rule-state memory, 8-byte aligned."""
         offset = self.state_before + len(self.state)
         self.states.append((self.n_rules, offset, len(image)))
-        self.state += image + b"\0" * (-len(image) % 8)
+        self.state += image + b"\0" * ((8 - len(image) % 8) % 8)       # C's remainder of a negative number is negative
         return offset
 
     # ---- data ------------------------------------------------------------------------------------------------------------

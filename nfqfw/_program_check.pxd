@@ -46,7 +46,7 @@ cdef inline bint rule_fits(const ProgramHeader* p, const RuleRow* rule, uint64_t
 cdef inline bint test_fits(const ProgramHeader* p, const TestRow* test) noexcept nogil:
     if test.op >= OP_COUNT or test.info >= p.data_size:
         return False
-    return test.state == <uint32_t>0xffffffffU or test.state < p.state_size
+    return test.state == <uint32_t>0xffffffffU or (test.state < p.state_size and test.state % 8 == 0)
 
 
 cdef inline const char* rows_fault(const ProgramHeader* p, const uint8_t* block, uint64_t counters) noexcept nogil:

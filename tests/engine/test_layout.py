@@ -165,6 +165,14 @@ def test_what_is_kept_is_lowered_once():
         del use.ext.lower, use.ext.lasting
 
 
+def test_state_is_aligned_whatever_lies_before_it():
+    """A CT rule keeps four bytes (found by UBSan: the limit behind it swapped a word across its boundary)."""
+    text = "*raw\n:PREROUTING ACCEPT [0:0]\n" + "-A PREROUTING -j CT --zone 1\n-A PREROUTING -m limit --limit 1/s -j ACCEPT\n" * 3 + "COMMIT\n"
+    program = compile_rulesets([load(text, "rules", 2)])
+    assert [size for _, _, size in program.states] == [4, 8] * 3
+    assert [offset % 8 for _, offset, _ in program.states] == [0] * 6 and len(program.state_image) == 48
+
+
 def test_every_rule_that_cannot_be_evaluated_is_named():
     with pytest.raises(RuleErrors) as caught:
         program_of("-p tcp --dport 80 -j ACCEPT", "-m ipvs --ipvs -j DROP", "-j ACCEPT", "-m ipvs --ipvs -m ipvs --ipvs")
