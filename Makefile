@@ -59,7 +59,7 @@ fuzz: setup
 	@$(PY) -c 'import atheris' 2>/dev/null || $(PY) -m pip install -qq --disable-pip-version-check "atheris>=3.0"
 	@$(PY) -m tests.fuzz.run fuzzer --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(if $(TARGET),--target $(TARGET))
 
-# the test-suite under gcc's ASan and UBSan (TESTS='tests/engine -k word' runs some), then random stories for SECONDS
+# the test-suite under gcc's ASan and UBSan, a quarter of an hour on an idle machine (TESTS='tests/engine -k word' runs some), then random stories for SECONDS
 asan:
 	@./bootstrap.sh test
 	@$(PY) -m tests.fuzz.run tests $(TESTS)
