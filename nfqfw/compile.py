@@ -107,6 +107,11 @@ class Program:
         first, rules, *_ = CHAIN_ROW.unpack_from(self.block, HEADER.unpack_from(self.block)[4] + chain * CHAIN_ROW.size)
         return ((first, rules),)
 
+    @property
+    def scattered(self) -> bool:
+        """Whether edits cost packets time: a chain in pieces, or rules that no index knows."""
+        return any(len(rows) > 1 or rows[0][0] >= self.compiled for rows in self.runs.values())
+
     def position(self, row: int) -> int:
         """1-based number of a rule in its chain."""
         before = 1

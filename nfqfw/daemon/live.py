@@ -120,7 +120,7 @@ class LiveStore:
         """
         with self.lock:
             edited, rulesets, generation = self.program, self.rulesets, self.generation + 1
-        if edited is None or not edited.runs or time.monotonic() - self.edited_at < EDIT_SETTLE_SECONDS:
+        if edited is None or not edited.scattered or time.monotonic() - self.edited_at < EDIT_SETTLE_SECONDS:
             return False
         program = self.compile([ruleset for ruleset in rulesets.values() if not ruleset.is_empty()], generation)
         with self.lock:

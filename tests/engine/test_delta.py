@@ -261,6 +261,10 @@ def test_edits_settle(monkeypatch):
     assert pair.edited.settle() and not pair.edited.program.runs
     pair.compare([packet(9), packet(8)])
     assert not pair.edited.settle()
+    for words in (("-A", "FORWARD", "-j", "DROP"), ("-D", "FORWARD", "1202")):
+        pair.command(*words)
+    assert pair.edited.program.runs and not pair.edited.settle()            # taken back: nothing is in pieces
+    pair.compare([packet(9), packet(8)])
 
 
 def test_an_edit_while_settling_wins(monkeypatch):
