@@ -268,7 +268,7 @@ def read_file(path) -> str:
 
 def load(text: str, name: str, policies) -> None:
     """Run the commands of a text, one a line; # begins a comment.  NfqfwError names the first line that is refused."""
-    for line_number, line in enumerate(text.splitlines(), 1):
+    for line_number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):      # not splitlines: a form feed may be in a name
         try:
             argv = shlex.split(line, comments=True)
             if argv[:1] == ["nfct"]:

@@ -63,3 +63,8 @@ def test_every_reader_is_run():
 @pytest.mark.parametrize("target", COUNTS)
 def test_changed_inputs_break_no_invariant(target):
     seeded.run(target, 20261128, COUNTS[target])
+
+
+def test_names_with_a_form_feed_are_saved_and_read():
+    """Found by the fuzzer of nfct: str.splitlines takes more for the end of a line than a newline."""
+    TARGETS["nfct"].one(b"add timeout a\x0cb inet tcp established 5\nadd timeout c\xe2\x80\xa8d inet6 udp replied 5\nlist timeout")
