@@ -89,10 +89,9 @@ def judges(ruleset, family: int) -> None:
     table.flush()
     engine = Engine(table, engine_host(), ring_bytes=1 << 14)
     try:
-        loaded = LoadedProgram(program)
+        engine.load(LoadedProgram(program))
     except NfqfwError:               # a CT rule names a time-out policy that is not there
         return
-    engine.load(loaded)
     for now, (packet, hook) in enumerate(itertools.product(packets(family), range(5))):
         decision = engine.one(PacketIn(packet, hook, ifin=0 if hook == 3 else 2, ifout=0 if hook < 2 else 3, family=family), now * 10**8, now * 10**8)
         assert decision.verdict in range(5) and REASONS[decision.reason] != "internal"
