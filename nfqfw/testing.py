@@ -125,9 +125,10 @@ class Firewall:
 def read_policies(commands: str | Path | None) -> PolicyList:
     """The policies that nfct commands make."""
     policies = PolicyList()
-    if commands is not None:
-        text = commands if isinstance(commands, str) and "\n" in commands else nfct.read_file(commands)
-        nfct.load(text, "timeouts" if text is commands else str(commands), policies)
+    if isinstance(commands, str) and "\n" in commands:
+        nfct.load(commands, "timeouts", policies)
+    elif commands is not None:
+        nfct.load_file(commands, policies)
     return policies
 
 

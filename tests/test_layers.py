@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "nfqfw"
 
 # One row per layer, lowest first; a module belongs to the row whose prefix fits it longest.  Rooms of one row may use one another.
 LAYERS = (
-    ("limits", "errors", "reasons", "ops", "packets", "__init__"),        # and every _x.pxd that has no _x.pyx: header-only structs and readers
+    ("limits", "errors", "files", "reasons", "ops", "packets", "__init__"),        # and every _x.pxd that has no _x.pyx: header-only structs and readers
     ("protocols", "wire"),
     ("ext",),
     ("rules",),
@@ -82,7 +82,7 @@ def test_imports_are_absolute_and_nothing_is_included(path):
 
 
 # the offline path needs no root and imports no netlink: what `check`, `replay` and tests load
-OFFLINE = (*HEADERS, "limits", "errors", "ext", "rules", "compile", "_conntrack", "conntrack", "_fastpath", "_engine")
+OFFLINE = (*HEADERS, "limits", "errors", "files", "ext", "rules", "compile", "_conntrack", "conntrack", "_fastpath", "_engine")
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if own_room(p) in OFFLINE], ids=lambda path: str(path.relative_to(PACKAGE)))

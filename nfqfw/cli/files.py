@@ -1,24 +1,11 @@
-"""Files that verbs take: reading them, and telling IPv4 rulesets from IPv6."""
+"""Ruleset files that verbs take: reading them, and telling IPv4 from IPv6."""
 
 from pathlib import Path
 
-from nfqfw.cli import exits
-from nfqfw.errors import NfqfwError
+from nfqfw.files import read_bytes
 from nfqfw.limits import RULES_FILE_BYTES
 
 IPV4, IPV6 = 2, 10
-
-
-def read_bytes(path: Path, most: int, kind: str, shorter: str) -> bytes:
-    """A file of at most so many bytes; NfqfwError says what it should be (`kind`) and what makes it shorter."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise NfqfwError(f"{path}: {error.strerror}", f"name {kind} that can be read", exits.USAGE) from None
-    if len(data) > most:
-        raise NfqfwError(f"{path}: longer than {most} bytes", shorter, exits.USAGE)
-    return data
 
 
 def read_rules(path: Path) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from nfqfw.cli import exits
-from nfqfw.cli.files import read_bytes
 from nfqfw.conntrack import tunables
 from nfqfw.errors import NfqfwError
+from nfqfw.files import read_bytes
 from nfqfw.limits import SETTINGS_FILE_BYTES
 
 READ_ONLY = ("nf_conntrack_count", "nf_conntrack_buckets")

@@ -19,5 +19,5 @@ def policies_of(path: Path | None) -> PolicyList:
     """The policies that a file's commands make; none without a file.  NfqfwError names the file, line and column of what is wrong."""
     policies = PolicyList()
     if path is not None:
-        nfct.load(nfct.read_file(path), str(path), policies)
+        nfct.load_file(path, policies)
     return policies

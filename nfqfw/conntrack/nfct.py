@@ -19,6 +19,7 @@ from typing import NamedTuple
 from nfqfw.conntrack.timeouts import TRACKERS, Policy, Tracker, cut, kept_seconds
 from nfqfw.errors import NfqfwError
 from nfqfw.ext.timeouts import GENERIC
+from nfqfw.files import read_bytes
 from nfqfw.limits import SETTINGS_FILE_BYTES
 
 PROGRAM = "nfct v1.4.7"
@@ -254,16 +255,9 @@ def save_line(policy: Policy) -> str:
 
 # ---- files -------------------------------------------------------------------------------------------------------------
 
-def read_file(path) -> str:
-    """Text of a file of commands; NfqfwError says why it cannot be had."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(SETTINGS_FILE_BYTES + 1)
-    except OSError as error:
-        raise NfqfwError(f"{path}: {error.strerror}", "name a file that can be read", 2) from None
-    if len(data) > SETTINGS_FILE_BYTES:
-        raise NfqfwError(f"{path}: longer than {SETTINGS_FILE_BYTES} bytes", "keep only nfct commands in it", 2)
-    return data.decode("utf-8", "surrogateescape")
+def load_file(path, policies) -> None:
+    """Run the commands of a file; NfqfwError says why it cannot be had, or names the first line that is refused."""
+    load(read_bytes(path, SETTINGS_FILE_BYTES, "a file", "keep only nfct commands in it").decode("utf-8", "surrogateescape"), str(path), policies)
 
 
 def load(text: str, name: str, policies) -> None:

@@ -45,7 +45,7 @@ class Flows:
 
     def load_policies(self, path) -> None:
         """Run a file of nfct commands.  NfqfwError names what is wrong and where."""
-        nfct.load(nfct.read_file(path), str(path), self.policies)
+        nfct.load_file(path, self.policies)
 
     def follow(self, request, session: Session) -> None:
         """Print events; the client knows from the first message that it may be silent for long."""

@@ -11,6 +11,7 @@ from nfqfw.daemon.applets import run_applet
 from nfqfw.daemon.start import start_daemon
 from nfqfw.daemon.terminal import Terminal, complain
 from nfqfw.errors import NfqfwError
+from nfqfw.files import replace_file
 from nfqfw.rules.model import Ruleset
 from nfqfw.rules.store import FileStore, MemoryStore
 
@@ -41,7 +42,7 @@ def policies_of_file(path: str):
     from nfqfw.conntrack import nfct
     from nfqfw.conntrack.timeouts import PolicyList
     policies = PolicyList()
-    nfct.load(nfct.read_file(path), path, policies)
+    nfct.load_file(path, policies)
     return policies
 
 
@@ -63,16 +64,6 @@ def nfct_on_file(path: str, argv: list[str], store: FileStore, terminal: Termina
         if policies.list() != before:
             replace_file(path, nfct.run(["--save"], policies).stdout)
     return show(result, terminal)
-
-
-def replace_file(path: str, text: str) -> None:
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise NfqfwError(f"{path}: {error.strerror}") from None
 
 
 class DaemonNeeded(BaseException):

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from nfqfw.errors import NfqfwError, RuleErrors
+from nfqfw.files import replace_file
 from nfqfw.rules.model import Ruleset
 
 
@@ -120,14 +121,5 @@ class FileStore(MemoryStore):
 
     def write(self, family: int, ruleset: Ruleset) -> None:
         from nfqfw.rules.saving import save
-        path = self.paths[family]
-        temporary = f"{path}.{os.getpid()}"
-        try:
-            with open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-                file.write(save(ruleset, counters=True))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            raise NfqfwError(f"{path}: {error.strerror}") from None
+        replace_file(self.paths[family], save(ruleset, counters=True))
         self.rulesets[family] = ruleset
