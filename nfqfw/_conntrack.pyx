@@ -579,15 +579,30 @@ cdef void conntrack_close(Conntrack* t, uint32_t conn, uint64_t now_ns) noexcept
 # ---- for NAT, helpers and commands -------------------------------------------------------------------------------------
 
 cdef uint32_t conntrack_lookup(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns, uint32_t* direction) noexcept nogil:
-    """Entry with this tuple (zone as in the tuple), unconfirmed ones included, but not `ignored`; 0 = none."""
-    cdef uint32_t now = ticks(now_ns)
-    return index_find(t, tuple, hash_tuple(t.key, tuple), now, FIND_ANY, ignored, direction, NULL)
+    """Entry with this tuple in the zones of `ignored`, unconfirmed ones included, but not that one; 0 = none."""
+    cdef const uint16_t* zone = t.table.hot[ignored].zone
+    cdef uint32_t now = ticks(now_ns), i
+    cdef Tuple a = tuple[0]
+    if zone[0] == zone[1]:
+        return index_find(t, &a, hash_tuple(t.key, &a), now, FIND_ANY, ignored, direction, NULL)
+    a.zone = zone[0]
+    i = index_find(t, &a, hash_tuple(t.key, &a), now, FIND_ORIGINAL | FIND_NEW_ORIGINAL, ignored, direction, NULL)
+    if i:
+        return i
+    a.zone = zone[1]
+    return index_find(t, &a, hash_tuple(t.key, &a), now, FIND_REPLY | FIND_NEW_REPLY, ignored, direction, NULL)
 
 
 cdef bint conntrack_tuple_taken(Conntrack* t, const Tuple* tuple, uint32_t ignored, uint64_t now_ns) noexcept nogil:
-    """Does an entry other than `ignored` have this tuple?"""
-    cdef uint32_t direction = 0
-    return index_find(t, tuple, hash_tuple(t.key, tuple), ticks(now_ns), FIND_ANY, ignored, &direction, NULL) != 0
+    """Does an entry other than `ignored` have this tuple, meant for its reply?
+
+    Where its directions lie in two zones, original tuples of others do not count: the kernel looks in the bucket of the reply's
+    zone (nf_conntrack_tuple_taken) for entries whose zone of that direction is the same, and no original tuple is both.
+    """
+    cdef uint32_t direction = 0, which = FIND_ANY
+    if t.table.hot[ignored].zone[0] != t.table.hot[ignored].zone[1]:
+        which = FIND_REPLY | FIND_NEW_REPLY
+    return index_find(t, tuple, hash_tuple(t.key, tuple), ticks(now_ns), which, ignored, &direction, NULL) != 0
 
 
 cdef void conntrack_set_status(Conntrack* t, uint32_t conn, uint32_t bits) noexcept nogil:
