@@ -43,7 +43,8 @@ CAPTURE_RECORD_BYTES = 1 << 20  # longest record of a capture file: ours (tcpdum
 # ---- connections ---------------------------------------------------------------------------------------------------
 CONNTRACK_MAX = 262_144         # nf_conntrack_max
 CONNTRACK_SLOTS_MAX = 1 << 24   # entries an Arena reserves room for (sparse; never remapped)
-SETTINGS_FILE_BYTES = 1 << 20    # a file of nf_conntrack_* settings: ours
+SETTINGS_FILE_BYTES = 1 << 20   # a file of nf_conntrack_* settings: ours
+POLICY_FILE_BYTES = 4 << 20     # a file of nfct commands, three times what all policies with the longest names take: ours
 EXPECT_SLOTS = 16_384           # expectations an Arena has room for; nf_conntrack_expect_max can be raised up to it less one: ours
 TIMEOUT_POLICIES = 4_096        # rows for time-out policies (nfct add timeout), less one: ours
 FLOW_PATHS = 16_384             # different walks through the ruleset that a queue thread remembers: ours (2 MiB)

@@ -65,6 +65,7 @@ HELD = {
     "CONNTRACK_MAX": (HERE, "test_flow_table"),
     "CONNTRACK_SLOTS_MAX": (HERE, "test_flow_table"),
     "SETTINGS_FILE_BYTES": (HERE, "test_settings_file"),
+    "POLICY_FILE_BYTES": ("tests/conntrack/test_timeouts.py", "POLICY_FILE_BYTES"),
     "EXPECT_SLOTS": ("tests/conntrack/test_expect.py", "EXPECT_SLOTS"),
     "TIMEOUT_POLICIES": ("tests/conntrack/test_timeouts.py", "TIMEOUT_POLICIES"),
     "FLOW_PATHS": ("tests/engine/test_flow_cache.py", "FLOW_PATHS"),

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from nfqfw.conntrack.timeouts import TRACKERS, Policy, Tracker, cut, kept_seconds
 from nfqfw.errors import NfqfwError
-from nfqfw.ext.timeouts import GENERIC
+from nfqfw.ext.timeouts import GENERIC, NAME_BYTES
 from nfqfw.files import read_bytes
-from nfqfw.limits import SETTINGS_FILE_BYTES
+from nfqfw.limits import POLICY_FILE_BYTES
 
 PROGRAM = "nfct v1.4.7"
 USAGE = "Usage: nfct command subsystem [parameters]...\n"
@@ -257,20 +257,33 @@ def save_line(policy: Policy) -> str:
 
 def load_file(path, policies) -> None:
     """Run the commands of a file; NfqfwError says why it cannot be had, or names the first line that is refused."""
-    load(read_bytes(path, SETTINGS_FILE_BYTES, "a file", "keep only nfct commands in it").decode("utf-8", "surrogateescape"), str(path), policies)
+    load(read_bytes(path, POLICY_FILE_BYTES, "a file", "keep only nfct commands in it").decode("utf-8", "surrogateescape"), str(path), policies)
 
 
 def load(text: str, name: str, policies) -> None:
     """Run the commands of a text, one a line; # begins a comment.  NfqfwError names the first line that is refused."""
-    for line_number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):      # not splitlines: a form feed may be in a name
+    lines = text.replace("\r\n", "\n").split("\n")           # not splitlines: a form feed may be in a name
+    at = 0
+    while at < len(lines):
         try:
-            argv = shlex.split(line, comments=True)
+            argv, count = quoted_words(lines, at)
             if argv[:1] == ["nfct"]:
                 del argv[0]
             result = run(argv, policies) if argv else Result()
         except ValueError as error:                         # a quote that does not end
             result = Result("", str(error), FAILED)
         if result.code:
-            column = len(line) - len(line.lstrip()) + 1
-            raise NfqfwError(f"{name}:{line_number}:{column}: {result.stderr.strip().replace(chr(10), '; ')}",
+            column = len(lines[at]) - len(lines[at].lstrip()) + 1
+            raise NfqfwError(f"{name}:{at + 1}:{column}: {result.stderr.strip().replace(chr(10), '; ')}",
                              "a line is: add timeout NAME inet|inet6 PROTOCOL STATE SECONDS ...", 2)
+        at += count
+
+
+def quoted_words(lines: list[str], at: int) -> tuple[list[str], int]:
+    """Words of the command that begins at a line, and its lines: a quoted name goes on over as many line ends as a name can have."""
+    for count in range(1, min(NAME_BYTES + 1, len(lines) - at) + 1):
+        try:
+            return shlex.split("\n".join(lines[at:at + count]), comments=True), count
+        except ValueError as error:
+            failure = error
+    raise failure

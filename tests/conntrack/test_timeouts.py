@@ -20,7 +20,8 @@ from nfqfw.conntrack.timeouts import TRACKERS, Policy, PolicyList
 from nfqfw.delta import edit_program
 from nfqfw.errors import NfqfwError
 from nfqfw.ext import timeouts as names
-from nfqfw.limits import TIMEOUT_POLICIES
+from nfqfw.ext.timeouts import NAME_BYTES
+from nfqfw.limits import POLICY_FILE_BYTES, TIMEOUT_POLICIES
 from nfqfw.packets import INPUT, PREROUTING, PacketIn
 from nfqfw.rules import applet, load
 from nfqfw.rules.store import MemoryStore
@@ -470,10 +471,35 @@ def test_what_is_saved_loads_again():
     assert {policy.proto for policy in again.list()} == set(TRACKERS)
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "\n" * NAME_BYTES, "a\n'b\"#", " ", "\\n"])
+def test_a_saved_name_is_the_same_name(name):
+    """The tool takes any name; one with line ends goes on over several lines of a file."""
+    policies, again = PolicyList(), PolicyList()
+    for each in (name, "after"):
+        assert nfct.run(["add", "timeout", each, "inet", "udp", "replied", "1"], policies).code == 0
+    nfct.load(nfct.run(["--save"], policies).stdout, "saved", again)
+    assert [policy.name for policy in again.list()] == [name, "after"]
+
+
+def test_all_that_there_is_room_for_can_be_saved(tmp_path):
+    """With the longest names, and the longest times that the kernel keeps; what nobody can have written by `--save` is refused by its length."""
+    policies, again, path = PolicyList(), PolicyList(), tmp_path / "policies"
+    for number in range(TIMEOUT_POLICIES - 1):
+        policies.add(Policy(f"'{number:<{NAME_BYTES - 1}}", 10, 6, (17_179_868,) * 11))
+    path.write_text(nfct.run(["--save"], policies).stdout)
+    assert path.stat().st_size > 1_000_000
+    nfct.load_file(path, again)
+    assert again.list() == policies.list()
+    path.write_text(path.read_text().ljust(POLICY_FILE_BYTES + 1, "\n"))
+    with pytest.raises(NfqfwError, match=f"longer than {POLICY_FILE_BYTES} bytes"):
+        nfct.load_file(path, PolicyList())
+
+
 @pytest.mark.parametrize("text, message", [
     ("add timeout a inet tcp close 1\n  add timeout b inet tcp foo 1\n", r"f:2:3: nfct v1\.4\.7: Wrong state name: `foo' for protocol `tcp'"),
     ("# comment\nnfct frob timeout\n", "f:2:1: nfct v1.4.7: Unknown subsystem: frob; Usage"),
     ("add timeout 'a inet tcp close 1\n", "f:1:1: No closing quotation"),
+    ("\n  add timeout 'a inet tcp close 1" + "\n" * 50 + "'\n", "f:2:3: No closing quotation"),
     ("add timeout a inet tcp close 1\nadd timeout a inet tcp close 1\n", "f:2:1: .*busy"),
 ])
 def test_mistakes_of_a_file_are_named(text, message):
