@@ -24,6 +24,7 @@ from nfqfw._packet cimport (BAD_CHAIN, CT_INVALID, CT_UNTRACKED, HAS_ICMP, HAS_L
 
 cdef enum:
     TREES = 6
+    TREES_ROOM = 8              # of an array with one place per tree
     NO_RULE = 0xffffffff
     LEAF = 255                  # TreeNode.field
     ANY_CLASS = 31              # bits of ct_bit()
@@ -43,6 +44,7 @@ cdef enum:                      # Cut, TreeNode.field: what a node may cut
     CUT_SRC6 = 7                # the three words behind it
     CUT_DST6 = 10
     CUTS6 = 13
+    CUTS_ROOM = 16              # of an array with one place per Cut, and one at LEAF & (CUTS_ROOM - 1)
 
 
 cdef struct Box:                # what a rule asks, as build_index takes it: 100 bytes; addresses big-endian
@@ -194,6 +196,23 @@ cdef inline void cursors_take(const IndexHeader* h, Cursors* c, const TreeNode* 
         if leaf.n > 4:
             prefetch_read(c.at[c.n] + 4)
     c.n += 1
+
+
+cdef inline void cursors_open(const IndexHeader* h, Cursors* c, const TreeNode** leaves) noexcept nogil:
+    """The lists of TREES leaves, of which NOWHERE and others may be empty: how many and how long is chance, so no branches."""
+    cdef const IndexEntry* entries = <const IndexEntry*>(<const uint8_t*>h + h.entries)
+    cdef const IndexEntry* at
+    cdef uint32_t tree, length, n = 0
+    for tree in range(TREES):
+        at = entries + leaves[tree].first
+        length = leaves[tree].n
+        c.at[n] = at
+        c.end[n] = at + length
+        n += length != 0
+        prefetch_read(at)
+        prefetch_read(at + length // 2)         # a list has LEAF_RULES or fewer where it could be cut: three lines, two entries each
+        prefetch_read(at + (length - (length != 0)))
+    c.n = n
 
 
 cdef inline void cursors_for(const IndexHeader* h, Cursors* c, uint8_t proto, uint8_t classes, const uint32_t* v) noexcept nogil:

@@ -12,8 +12,8 @@ extension module per match.  Everything here is `noexcept nogil`, and trusts the
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from nfqfw._atomic cimport prefetch, prefetch_read
-from nfqfw._classify cimport (LEAF, NO_RULE, TREES, Cursors, IndexHeader, TreeNode, cursors_for, cursors_take, index_next, index_open, indexable,
-                              next_node, packet_classes, packet_fields, tree_nodes)
+from nfqfw._classify cimport (CUTS_ROOM, LEAF, NO_RULE, TREES, TREES_ROOM, Cursors, IndexHeader, TreeNode, cursors_for, cursors_open, index_next,
+                              index_open, indexable, packet_classes, packet_fields, tree_nodes)
 from nfqfw._host cimport Interface, interface_by_index
 from nfqfw._ops cimport *
 from nfqfw._packet cimport ACCEPT, BAD_IP, DIRTY_PAYLOAD, DROP, INPUT, OUTPUT, PREROUTING, QUEUE, Packet
@@ -25,6 +25,10 @@ from nfqfw._record cimport trace
 from nfqfw._trace cimport (NO_TEST, TRACE_GOTO, TRACE_JUMP, TRACE_MATCH, TRACE_MISS, TRACE_POLICY, TRACE_RETURN, TRACE_STEP,
                            TRACE_VERDICT)
 from nfqfw.ext._dispatch cimport act, holds
+
+
+cdef TreeNode NOWHERE           # an empty leaf: where a packet is that no part of a node has room for
+NOWHERE.field = LEAF
 
 
 cdef struct Walk:               # where in the ruleset a packet is
@@ -234,10 +238,10 @@ cdef inline const IndexHeader* large_index(const Context* c, const Packet* p) no
 
 cdef void look_ahead(Context* c, const Packet* packets, uint32_t n, Ahead* ahead) noexcept nogil:
     """Find what the large chains have for the first n packets, at most AHEAD_MAX, whose ahead[].index is not NULL when it comes."""
-    cdef uint32_t values[AHEAD_MAX][13]
-    cdef const TreeNode* at[AHEAD_MAX][TREES]
-    cdef uint32_t i, tree
-    cdef bint going = False
+    cdef uint32_t values[AHEAD_MAX][CUTS_ROOM]
+    cdef const TreeNode* at[AHEAD_MAX][TREES_ROOM]
+    cdef uint16_t going[AHEAD_MAX * TREES_ROOM]
+    cdef uint32_t i, tree, n_going = 0
     cdef const Packet* p
     cdef const IndexHeader* index
     for i in range(n):
@@ -248,30 +252,44 @@ cdef void look_ahead(Context* c, const Packet* packets, uint32_t n, Ahead* ahead
         if index == NULL:
             continue
         ahead[i].packet = p
+        values[i][CUTS_ROOM - 1] = 0
         packet_fields(index, p, NULL if p.hook == OUTPUT or not index.interfaces else interface_by_index(c.host, p.ifin),
                       NULL if p.hook == PREROUTING or p.hook == INPUT or not index.interfaces else interface_by_index(c.host, p.ifout), values[i])
         for tree in range(TREES):
             at[i][tree] = tree_nodes(index) + tree
-        going = True
-    while going:                                        # one level of all trees of all packets
-        going = False
-        for i in range(n):
-            if ahead[i].index == NULL:
-                continue
-            for tree in range(TREES):
-                if at[i][tree] != NULL and at[i][tree].field != LEAF:
-                    at[i][tree] = next_node(ahead[i].index, at[i][tree], values[i])
-                    if at[i][tree] != NULL:             # nowhere is not in the TLB: asking for it is dear
-                        prefetch_read(at[i][tree])
-                        going = True
+            going[n_going] = <uint16_t>(i * TREES_ROOM + tree)
+            n_going += 1
+    while n_going:                                      # one level of all trees of all packets
+        n_going = descend(going, n_going, &at[0][0], &values[0][0], ahead)
     for i in range(n):
         if ahead[i].index != NULL:
-            ahead[i].cursors.n = 0
-            for tree in range(TREES):
-                if at[i][tree] != NULL:
-                    cursors_take(ahead[i].index, &ahead[i].cursors, at[i][tree])
+            cursors_open(ahead[i].index, &ahead[i].cursors, at[i])
             cursors_for(ahead[i].index, &ahead[i].cursors, packets[i].proto, 0, values[i])
     ask_for_rules(c, n, ahead)
+
+
+cdef inline uint32_t descend(uint16_t* going, uint32_t n, const TreeNode** at, const uint32_t* values, const Ahead* ahead) noexcept nogil:
+    """One level down in each of n trees (packet * TREES_ROOM + tree); how many go on.
+
+    How deep a packet's way is in a tree is chance to the processor, and a wrong guess costs it more than a level: no branches.
+    """
+    cdef uint32_t k, part, m = 0, packet
+    cdef uint64_t inside, leaf
+    cdef const TreeNode* node
+    cdef const TreeNode* after
+    for k in range(n):
+        node = at[going[k]]
+        packet = going[k] // TREES_ROOM
+        part = (values[packet * CUTS_ROOM + (node.field & (CUTS_ROOM - 1))] - node.base) >> node.shift
+        leaf = node.field == LEAF
+        inside = (part < node.n) & (1 - leaf)
+        after = tree_nodes(ahead[packet].index) + node.first + part
+        node = <const TreeNode*>((<uint64_t>after & (0 - inside)) | (<uint64_t>node & (0 - leaf)) | (<uint64_t>&NOWHERE & (inside + leaf - 1)))
+        at[going[k]] = node
+        prefetch_read(node)                             # never what is not in the TLB: asking for that is dear
+        going[m] = going[k]
+        m += <uint32_t>inside
+    return m
 
 
 cdef void ask_for_rules(const Context* c, uint32_t n, Ahead* ahead) noexcept nogil:
