@@ -26,6 +26,8 @@ class Pool:
     extensions: list[str] = field(default_factory=lambda: ["d", "h", "hd", "dd"])       # IPv6 header chains
     serial: int = 0             # of the case: named tables outlive a ruleset, and no two cases may share one
     named: int = 0              # tables of hashlimit so far
+    policies: list[str] = field(default_factory=list)           # time-out policies that rules name, as nfct commands
+    waits: bool = False         # a rule has a rate at which a pause within the case counts
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Random packet sequences: conversations that go on, their replies and errors, fragments, and what nobody should send.
 
-A case runs within a fraction of a second: nothing here waits (time-outs are the flows' business).  A draw prefers what is
-near: the ports the rules test, the sequence numbers the connection is at, the packets already sent.
+A case runs within a fraction of a second: nothing here waits (time-outs are the flows' business), but for pauses where a rule
+has a rate at which they count.  A draw prefers what is near: the ports the rules test, the sequence numbers the connection is at, the packets already sent.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ ENDS = (                            # source, destination, odds
 )
 
 
+PAUSE, PAUSES = 0.25, (1, 2)         # seconds, and how many: together less than judge.LONGEST
 SPI_PROTOCOLS = ("50", "51", "108")      # ESP, AH, IPComp
 PORTED = ("tcp", "udp", "udplite", "sctp", "33")
 
@@ -39,6 +40,8 @@ class Talk:
         steps: list[Step] = []
         for _ in range(self.rng.choice((4, 6, 8, 12, 16))):
             steps += [Step(0, point_of(p.src if p.proto != "frag" else p.inner.src), p) for p in self.some()]
+        for step in self.rng.sample(steps, self.rng.choice(PAUSES)) if self.pool.waits else ():
+            step.delay = PAUSE
         return steps
 
     def some(self) -> list[Packet]:

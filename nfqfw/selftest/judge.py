@@ -5,8 +5,8 @@ again.  Two things in a case make the kernel's answer chance, and `chance` finds
 
     a draw      NAT takes a random port where the tuple is taken.  Two kernels are asked again, several times: only the words,
                 counters and fields in which they disagree with each other may be others than ours.
-    the clock   `--ctexpire` beside a time-out that was just set, bytes of hashlimit, and connlimit, which looks at a list once in
-                a jiffy, change from one tick of the kernel to the next.  It must give, at least once, all of our answer.
+    the clock   `--ctexpire` beside a time-out that was just set, bytes of hashlimit, a token of limit in 100 ms, and connlimit, which
+                looks at a list once in a jiffy, change from one tick of the kernel to the next.  It must give, at least once, all of our answer.
 
 What remains after that is undecided, and is listed with its seed; a case that had to be asked twice because the machine stood
 still is counted as slow.  Each question is asked with other IP ids and other named tables (`salted`): what a run that just
@@ -28,7 +28,7 @@ LONGEST = 1.0                   # seconds: a case that took longer says nothing 
 PATIENCE = 5                    # runs until one was not too slow
 SALTS = itertools.cycle(range(300, 700))        # far from the ids of the seeds around (generate_packets.Talk.ident: 1,015 seeds a turn)
 
-CLOCK = re.compile(r"--ctexpire|-m connlimit|--hashlimit-\w+ \d+k?b/s")
+CLOCK = re.compile(r"--ctexpire|-m connlimit|--hashlimit-\w+ \d+k?b/s|--limit \d+/second")
 DRAW = re.compile(r"-j (SNAT|DNAT|MASQUERADE|REDIRECT|NETMAP|CT --zone)")
 
 Atom = tuple[Place, int]        # one 16-bit word, counter or field of a place

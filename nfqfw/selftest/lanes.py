@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -58,7 +59,7 @@ class Report:
 def record_kernel(path: Path, first: int, count: int, features: frozenset[str], progress: Callable[[str], None] = print) -> None:
     """Ask the kernel `count` cases and write its answers.
 
-    A case in which the kernel's answer may be chance (judge.py) is asked of two kernels, and where they do not agree the answer
+    A case in which the kernel's answer may be chance (judge.py) is asked of KERNELS kernels, and where they do not agree the answer
     is recorded as undecided (no packets).
     """
     header = {"generator": GENERATOR, "features": sorted(features), "first": first, "count": count,
@@ -77,7 +78,8 @@ def record_kernel(path: Path, first: int, count: int, features: frozenset[str], 
     record.write(path, header, answers())
 
 
-CHUNK = 100                     # cases of one pair of kernel twins
+CHUNK = 100                     # cases of one set of kernel twins
+KERNELS = 4                     # that must agree where chance has a part: two draw the same one of four ports often enough
 WORKERS = 3                     # per CPU: the kernel spends most of a case waiting, in the change of tables
 
 
@@ -85,13 +87,14 @@ def _record_chunk(chunk: tuple[int, int, frozenset[str]]) -> list[record.Answer]
     from nfqfw.selftest.kernel import KernelTwin
 
     first, count, features = chunk
-    with KernelTwin() as kernel, KernelTwin() as second:
-        return [_decided(make_case(seed, features), kernel, second) for seed in range(first, first + count)]
+    with ExitStack() as stack:
+        kernels = [stack.enter_context(KernelTwin()) for _ in range(KERNELS)]
+        return [_decided(make_case(seed, features), *kernels) for seed in range(first, first + count)]
 
 
-def _decided(case: Case, kernel, second) -> record.Answer:
+def _decided(case: Case, kernel, *others) -> record.Answer:
     answer = record.answer_of(kernel.run(case))
-    if chance(case) and record.answer_of(second.run(case)) != answer:
+    if chance(case) and any(record.answer_of(other.run(case)) != answer for other in others):
         return record.UNDECIDED
     return answer
 

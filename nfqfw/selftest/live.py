@@ -16,6 +16,7 @@ import time
 from dataclasses import replace
 
 from nfqfw import attach
+from nfqfw.conntrack import nfct
 from nfqfw.daemon.evaluator import LiveEvaluator
 from nfqfw.daemon.service import Options
 from nfqfw.selftest.case import Case
@@ -50,7 +51,8 @@ class LiveTwin(Router):
     def run(self, case: Case) -> Outcome:
         """Load the case's rules, send its packets, read everything.  Raises if a queue thread has failed."""
         with self.inside():
-            self.evaluator.load(program_of(case, generation=next(self.generations)))
+            self._policies(case)
+            self.evaluator.load(program_of(case, policies=self.evaluator.flows.policies, generation=next(self.generations)))
             self.log.drain()
             outcome = Outcome()
             for step in case.steps:
@@ -64,6 +66,14 @@ class LiveTwin(Router):
             if self.evaluator.check() is not None:
                 raise RuntimeError(f"the queue thread ended: {self.evaluator.failure!r}")
             return outcome
+
+    def _policies(self, case: Case) -> None:
+        """Only this case's time-out policies: no rule names one when they go."""
+        flows = self.evaluator.flows
+        if flows.policies.list():
+            self.evaluator.load(program_of(Case(case.family, "", []), generation=next(self.generations)))
+            flows.nfct(["flush", "timeout"], ())
+        nfct.load("\n".join(case.policies), case.name, flows.policies)
 
     def normal(self, outcome: Outcome) -> Outcome:
         """An Outcome of either twin without the one field that live may differ (README)."""

@@ -2,7 +2,7 @@
 
 A row is used when its feature is on and the rule (table, hooks, protocol) is one the kernel takes.  Values that rules test go
 into the Pool, from which packets are drawn.  What depends on time has a margin: rates so slow that no token comes back while
-a case runs, ages and dates far from the limit.
+a case runs, or that ask for pauses in it (generate_packets.PAUSE), ages and dates far from the limit.
 """
 
 from __future__ import annotations
@@ -103,8 +103,10 @@ def m_connmark(rng, draft, pool):
 
 
 def m_limit(rng, draft, pool):
-    """Slow enough that no token comes back while a case runs."""
-    return "limit", [f"--limit {rng.choice(('1/hour', '2/hour'))} --limit-burst {rng.randint(1, 5)}"]
+    """Slow enough that no token comes back while a case runs, or with pauses in it: a part of one does, or one does."""
+    pool.waits |= (waits := rng.random() < 0.05)
+    rate = rng.choice(("50/minute", "10/second") if waits else ("1/hour", "2/hour"))
+    return "limit", [f"--limit {rate} --limit-burst {rng.randint(1, 2 if waits else 5)}"]
 
 
 def m_length(rng, draft, pool):

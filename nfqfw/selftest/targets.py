@@ -66,6 +66,30 @@ def t_zone(rng, draft, pool):
     return f"CT --{rng.choice(('zone', 'zone', 'zone-orig'))} {rng.choice((1, 7))}"
 
 
+# Tracker -> the states of a time-out policy and their seconds: all in outcome.TIMEOUTS, none the tracker's own for that state.
+POLICIES = {
+    "tcp": "syn_sent 20 syn_recv 40 established 900 fin_wait 50 close_wait 70 last_ack 80 time_wait 90 close 20 syn_sent2 40 retrans 150 unacknowledged 140",
+    "udp": "unreplied 40 replied 50", "udplite": "unreplied 70 replied 80", "icmp": "timeout 40", "ipv6-icmp": "timeout 40",
+    "gre": "unreplied 50 replied 90",
+    "sctp": "closed 20 cookie_wait 40 cookie_echoed 50 established 900 shutdown_sent 70 shutdown_recd 80 shutdown_ack_sent 90",
+    "generic": "timeout 70",
+}
+TRACKED = ("tcp", "udp", "udplite", "icmp", "ipv6-icmp", "gre", "sctp")     # the others have the generic tracker
+POLICY_WORDS = {"ipv6-icmp": "icmpv6"}                                      # what nfct calls it
+
+
+def t_timeout(rng, draft, pool):
+    """A policy with all states or with one, alone or with something else for the connection."""
+    tracker = draft.proto if draft.proto in TRACKED else "generic"
+    states = POLICIES[tracker].split()
+    name = f"q-{tracker}"
+    if rng.random() < 0.25:
+        at = 2 * rng.randrange(len(states) // 2)
+        states, name = states[at:at + 2], f"q-{tracker}-{states[at]}"
+    pool.policies.append(" ".join(("add timeout", name, "inet" if draft.family == IPV4 else "inet6", POLICY_WORDS.get(tracker, tracker), *states)))
+    return f"CT --timeout {name}{rng.choice(('', '', '', ' --zone 7', ' --ctevents new'))}"
+
+
 def _ported(draft: Draft) -> bool:
     return draft.proto in ("tcp", "udp") and not draft.negated_proto
 
@@ -114,6 +138,7 @@ TARGETS: dict[str, tuple[int, Condition, Callable, bool]] = {
     "dnpt": (2, both(of_family(IPV6), in_table("mangle", {"PREROUTING", "OUTPUT"})), t_prefix("DNPT", "dst"), False),
     "ct": (1, in_table("raw"), one_of("CT --notrack", "CT --ctevents new,destroy"), False),
     "ct_helper": (1, both(in_table("raw"), with_proto("tcp")), one_of("CT --helper ftp"), False),
+    "ct_timeout": (3, both(in_table("raw"), lambda d: bool(d.proto) and not d.negated_proto), t_timeout, False),
     "trace": (1, in_table("raw"), one_of("TRACE"), False),
     "notrack": (3, in_table("raw"), one_of("NOTRACK"), False),
     "connmark_set": (2, always, t_connmark, False),

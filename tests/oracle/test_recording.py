@@ -76,7 +76,7 @@ def test_every_feature_is_hit(report):
 OPS = {     # feature of the generator -> opcode or action of ops.py, where the names are not one
     "connmark_set": "connmark", "tos_set": "tos", "dscp_set": "tos", "dscp": "tos", "ttl_set": "ttl", "hl_set": "ttl", "hl": "ttl",
     "tcpmss_set": "tcpmss", "hbh": "options6", "dst": "options6", "frag": "frag6", "ipv6header": "headers6", "rt": "rt6", "mh": "mh6",
-    "ecn_remove": "ecn", "zone": "ct", "ct_helper": "ct", "snat": "nat", "dnat": "nat", "masquerade": "nat", "redirect": "nat",
+    "ecn_remove": "ecn", "zone": "ct", "ct_helper": "ct", "ct_timeout": "ct", "snat": "nat", "dnat": "nat", "masquerade": "nat", "redirect": "nat",
     "netmap": "nat",
 }
 
