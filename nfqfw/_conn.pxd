@@ -137,7 +137,7 @@ cdef struct ConnCold:           # 48 bytes; things that few packets touch
     uint32_t stream_ts          # UDP: ticks after which a replied flow is a stream (creation + 2 s)
     uint16_t timeout_policy     # row of ConnTable.policies, valid with CONN_TIMEOUTS
     uint16_t pad
-    uint32_t pad2
+    uint32_t next_free          # of a free entry: the one that was freed after it (process that owns the table)
 
 
 cdef struct ConnAddr6:          # 64 bytes, IPv6 only

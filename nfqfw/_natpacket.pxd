@@ -136,7 +136,7 @@ cdef inline bint find_quoted4(Quoted* q) noexcept nogil:
 
 
 cdef inline bint find_quoted6(Quoted* q) noexcept nogil:
-    """Fill in the layout of an IPv6 packet quoted in n bytes at q.h, behind its extension headers."""
+    """Fill in the layout of an IPv6 packet quoted in n bytes at q.h, behind its extension headers; thoff may lie beyond n."""
     cdef uint32_t at = 40, i
     cdef uint8_t header
     if q.n < 40 or (q.h[0] >> 4) != 6:
@@ -148,8 +148,8 @@ cdef inline bint find_quoted6(Quoted* q) noexcept nogil:
             q.proto = header
             q.thoff = at
             return True
-        if at + 8 > q.n:
-            return False
+        if at + (4 if header == 44 else 2) > q.n:
+            break                           # a cut header is read as far as Linux reads it (ipv6_skip_exthdr)
         if header == 44:
             if be16(q.h + at + 2) & 0xfff8:
                 q.has_l4 = False
@@ -161,7 +161,8 @@ cdef inline bint find_quoted6(Quoted* q) noexcept nogil:
             i = (i + 2) << 2 if header == 51 else (i + 1) << 3
             header = q.h[at]
             at += i
-    return False
+    q.has_l4 = False                        # nobody knows what it carries: its addresses alone
+    return True
 
 
 cdef inline bint put_quoted(Packet* p, const Tuple* target, uint32_t manip) noexcept nogil:

@@ -89,7 +89,7 @@ cdef inline uint32_t entry_alloc(Conntrack* t) noexcept nogil:
     lock(&t.alloc_lock)
     if t.free_count > REUSE_DISTANCE or (t.header.high >= t.header.slots and t.free_count):
         i = t.free_head
-        t.free_head = t.table.hot[i].expires
+        t.free_head = t.table.cold[i].next_free
         t.free_count -= 1
         if t.free_count == 0:
             t.free_tail = 0
@@ -101,15 +101,15 @@ cdef inline uint32_t entry_alloc(Conntrack* t) noexcept nogil:
 
 
 cdef inline void entry_free(Conntrack* t, uint32_t i) noexcept nogil:
-    """Give a number back; nobody finds it any more."""
+    """Give a number back; nobody finds it any more.  What the packet that ended the connection may still ask of it stays."""
     cdef ConnHot* c = &t.table.hot[i]
     store32(&c.commit, 0)
     lock(&t.alloc_lock)
-    c.expires = 0
+    t.table.cold[i].next_free = 0
     if t.free_count == 0:
         t.free_head = i
     else:
-        t.table.hot[t.free_tail].expires = i
+        t.table.cold[t.free_tail].next_free = i
     t.free_tail = i
     t.free_count += 1
     unlock(&t.alloc_lock)

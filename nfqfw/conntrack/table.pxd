@@ -165,7 +165,7 @@ cdef struct Conntrack:
     uint16_t helper_policy[32][4][2]    # [helper][class]: most expectations, their seconds (ext/helpers.py)
     uint64_t key[2]
     uint32_t count              # entries in use, unconfirmed ones included: nf_conntrack_count
-    uint32_t free_head          # freed entries, oldest first, linked through ConnHot.expires
+    uint32_t free_head          # freed entries, oldest first, linked through ConnCold.next_free
     uint32_t free_tail
     uint32_t free_count
     uint32_t alloc_lock

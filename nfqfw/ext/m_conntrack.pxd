@@ -82,9 +82,9 @@ cdef inline bint within(const uint16_t* ends, uint16_t port) noexcept nogil:
 
 
 cdef inline uint32_t seconds_left(const ConnHot* hot, Context* c) noexcept nogil:
-    """Rounded down.  An unconfirmed entry's timer has not started: 0, as in the kernel; one that this packet ended: 0 (README)."""
+    """Rounded down.  An unconfirmed entry's timer has not started: 0, as in the kernel; one that this packet ended has what was left."""
     cdef int32_t left
-    if hot.commit == 0 or not (hot.status & CONFIRMED):
+    if not hot.status & CONFIRMED:
         return 0
     left = <int32_t>(hot.expires - ticks(c.now))
     return <uint32_t>left // 100 if left > 0 else 0
