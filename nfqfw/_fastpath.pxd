@@ -19,6 +19,7 @@ cdef enum:
 
 
 cdef struct Ahead:              # what the index of a large chain has for a packet, found before the packet's turn
+    bint wanted                 # its packet may walk: look
     const IndexHeader* index    # NULL = it was not asked
     const Packet* packet        # for which, as long as its bytes are not changed
     Cursors cursors             # without the class of the connection

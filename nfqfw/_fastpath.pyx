@@ -237,7 +237,7 @@ cdef inline const IndexHeader* large_index(const Context* c, const Packet* p) no
 
 
 cdef void look_ahead(Context* c, const Packet* packets, uint32_t n, Ahead* ahead) noexcept nogil:
-    """Find what the large chains have for the first n packets, at most AHEAD_MAX, whose ahead[].index is not NULL when it comes."""
+    """Find what the large chains have for the first n packets, at most AHEAD_MAX, where ahead[].wanted."""
     cdef uint32_t values[AHEAD_MAX][CUTS_ROOM]
     cdef const TreeNode* at[AHEAD_MAX][TREES_ROOM]
     cdef uint16_t going[AHEAD_MAX * TREES_ROOM]
@@ -246,9 +246,8 @@ cdef void look_ahead(Context* c, const Packet* packets, uint32_t n, Ahead* ahead
     cdef const IndexHeader* index
     for i in range(n):
         p = &packets[i]
-        if ahead[i].index != NULL:
-            ahead[i].index = large_index(c, p) if not p.flags & BAD_IP and not p.trace and indexable(p) else NULL
-        index = ahead[i].index
+        index = large_index(c, p) if ahead[i].wanted and not p.flags & BAD_IP and not p.trace and indexable(p) else NULL
+        ahead[i].index = index
         if index == NULL:
             continue
         ahead[i].packet = p

@@ -14,7 +14,6 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from nfqfw._atomic cimport give_way, load32
-from nfqfw._classify cimport IndexHeader
 from nfqfw._conn cimport CONFIRMED, CONN_EVENT, DST_NAT, DST_NAT_DONE, REPLY, SRC_NAT, SRC_NAT_DONE, ConnHot, Tuple, direction_of, read_tuple
 from nfqfw._conntrack cimport (conntrack_close, conntrack_confirm, conntrack_expire, conntrack_hold, conntrack_in,
                                conntrack_path_numbers, conntrack_prefetch_bucket, conntrack_prefetch_entry, conntrack_prefetch_more,
@@ -711,7 +710,7 @@ cdef inline void prepare(EngineState* e, Packet* packets, uint32_t n) noexcept n
             conntrack_prefetch_more(e.conntrack, &packets[i], likely[i])
     e.n_ahead = first if e.c.program.large and n > 1 else 0
     for i in range(e.n_ahead):                      # a flow that remembers what it met will hardly walk
-        e.ahead[i].index = NULL if tracks and likely[i] and e.paths.room and remembers(&e.conntrack.table.hot[likely[i]]) else <const IndexHeader*>e
+        e.ahead[i].wanted = not (tracks and likely[i] and e.paths.room and remembers(&e.conntrack.table.hot[likely[i]]))
     if e.n_ahead:
         look_ahead(&e.c, packets, e.n_ahead, e.ahead)
 
