@@ -15,6 +15,7 @@ from nfqfw.errors import NfqfwError
 
 UNSUPPORTED = Path(__file__).parents[2] / "tests" / "oracle" / "unsupported.toml"      # of a checkout: what the engine cannot do yet
 DIFFERENCES_SHOWN = 10
+TOOLS = {"iptables-legacy-restore": "iptables", "nft": "nftables", "nfct": "nfct", "ip": "iproute2"}     # and their Debian packages
 
 
 @click.command(short_help="Compare nfqfw with the kernel of this machine on random cases.")
@@ -28,8 +29,9 @@ def command(seconds: float, seed: int | None, as_json: bool) -> int:
     Exit code 0: no difference; 1: differences, each with the seed that shows it; 4: this host cannot run it.
     """
     require_root("nfqfw selftest makes network namespaces")
-    if not shutil.which("iptables-legacy-restore"):
-        raise NfqfwError("nfqfw selftest compares with iptables-legacy, which is not installed", "apt-get install iptables")
+    for tool, package in TOOLS.items():
+        if not shutil.which(tool):
+            raise NfqfwError(f"nfqfw selftest asks the kernel with {tool}, which is not installed", f"apt-get install {package}")
     from nfqfw.selftest.generate import active_features
     from nfqfw.selftest.lanes import both
     first = random.SystemRandom().randrange(10**9) if seed is None else seed

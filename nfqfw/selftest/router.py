@@ -105,7 +105,7 @@ def missing(*tools: str) -> str:
     """Why this machine cannot run a live twin (and these tools besides); empty when it can."""
     if os.geteuid() != 0:
         return "needs root"
-    for tool in ("iptables-legacy-restore", "ip6tables-legacy-restore", "nft", "ip", *tools):
+    for tool in ("iptables-legacy-restore", "ip6tables-legacy-restore", "nft", "nfct", "ip", *tools):
         if not shutil.which(tool, path="/usr/sbin:/sbin:/usr/bin:/bin"):
             return f"{tool} is not installed"
     return ""
