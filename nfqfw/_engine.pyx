@@ -51,7 +51,7 @@ cdef extern from *:
 cdef enum:
     ROOM = 64                   # bytes a target may add to a packet
 
-REJECTS = ("sent", "fragment", "bad_checksum", "not_unicast", "of_error", "short", "rate_limited", "outbox_full")  # RejectOutcome
+REJECTS = ("sent", "fragment", "bad_checksum", "not_unicast", "of_error", "short", "rate_limited", "outbox_full", "no_route")  # RejectOutcome
 HOSTS_KEPT = 16                 # Host blocks kept alive: more changes than can come during one batch
 
 

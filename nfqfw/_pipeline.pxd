@@ -32,7 +32,7 @@ cdef struct Stats:
     uint64_t bytes
     uint64_t verdicts[5]        # by Verdict
     uint64_t drops[32]          # by Reason
-    uint64_t rejects[8]         # by RejectOutcome
+    uint64_t rejects[9]         # by RejectOutcome
     uint64_t refused            # in-flight packets that the kernel dropped between two hooks
     uint64_t unknown            # crossings that should have had a record and had none
 

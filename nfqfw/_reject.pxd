@@ -26,6 +26,7 @@ cdef enum RejectOutcome:        # value of a TRACE_REJECT record; 0 = a reply wa
     REJECT_SHORT = 5
     REJECT_RATE = 6
     REJECT_FULL = 7
+    REJECT_NO_ROUTE = 8
 
 
 cdef enum:
@@ -113,6 +114,11 @@ cdef inline bint peer_allow(IcmpLimit* limit, uint64_t address, uint32_t timeout
     return True
 
 
+cdef inline bint on_this_host(Context* c, const Packet* p) noexcept nogil:
+    """Whether p's sender is: a reply then leaves by the loopback device."""
+    return local_address(c.host, p.family, source(p)) != NULL or (p.family == IPV4 and source(p)[0] == 127)
+
+
 cdef inline bint rate_allow(IcmpLimit* limit, Context* c, const Packet* p) noexcept nogil:
     """Both limits of the namespace; a peer on this host is not limited (its route is the loopback device)."""
     cdef uint64_t now_ms = c.now // 1000000, address = 0, word = 0
@@ -120,7 +126,7 @@ cdef inline bint rate_allow(IcmpLimit* limit, Context* c, const Packet* p) noexc
     cdef bint allowed
     if c.host == NULL:
         return True
-    if local_address(c.host, p.family, source(p)) != NULL or (p.family == IPV4 and source(p)[0] == 127):
+    if on_this_host(c, p):
         return True
     timeout = c.host.icmp6_ratelimit
     if p.family == IPV4:
@@ -186,6 +192,11 @@ cdef inline bint not_unicast(Context* c, const Packet* p) noexcept nogil:
     return True
 
 
+cdef inline bint unroutable(Context* c, const Packet* p) noexcept nogil:
+    """IPv4: the answer of a loopback address to somebody who is not on this host, which Linux finds no route for (NAT made such)."""
+    return c.host != NULL and p.family == IPV4 and destination(p)[0] == 127 and not on_this_host(c, p)
+
+
 cdef inline void ipv4_header(uint8_t* h, uint32_t length, uint8_t tos, bint df, uint8_t ttl, uint8_t proto,
                              const uint8_t* src, const uint8_t* dst) noexcept nogil:
     """20 bytes.  src NULL: 0, the kernel chooses.  Identification 0; the checksum is valid."""
@@ -234,6 +245,8 @@ cdef inline uint32_t reject_reset(Packet* p, Context* c, Outbox* box) noexcept n
         return REJECT_CHECKSUM
     if not_unicast(c, p):
         return REJECT_NOT_UNICAST
+    if unroutable(c, p):
+        return REJECT_NO_ROUTE
     reply = new_reply(box)
     if reply == NULL:
         return REJECT_FULL
@@ -288,6 +301,8 @@ cdef inline uint32_t reject_icmp4(Packet* p, uint8_t kind, Context* c, Outbox* b
         return REJECT_NOT_UNICAST
     if is_icmp4_error(p):
         return REJECT_OF_ERROR
+    if unroutable(c, p):
+        return REJECT_NO_ROUTE
     if not rate_allow(limit, c, p):
         return REJECT_RATE
     reply = new_reply(box)
