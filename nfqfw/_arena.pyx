@@ -18,6 +18,7 @@ import time
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
+from posix.unistd cimport close
 
 from nfqfw._conn cimport ConnAcct, ConnAddr6, ConnCold, ConnHot, ConnLabels, ConnTable, ConnWindow, Expect, TimeoutPolicy
 
@@ -68,7 +69,7 @@ cdef class Arena:
         if self.base != NULL:
             munmap(self.base, self.size)
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)                  # of C: when the interpreter ends, modules may be gone before the last table
 
     @staticmethod
     def create(slots):

@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -292,3 +294,10 @@ def test_kill_at_any_moment_leaves_whole_flows(round_):
         a, b = entry.original, entry.reply
         assert (a.src, a.dst, a.dport, b.src, b.dst, b.sport) == (CLIENT, SERVER, 80, SERVER, CLIENT, 80) and a.sport == b.dport
         assert other.process(tcp(SERVER, 80, CLIENT, a.sport, "R", seq=0), NOW, confirm=False)[0] in ("ESTABLISHED", "INVALID")
+
+
+def test_a_table_can_end_after_the_modules():
+    """When the interpreter ends, the last table may outlive what `os` held: nothing is printed, and its memory is given back."""
+    code = "import os; from nfqfw._conntrack import ConntrackTable; t = ConntrackTable(64); fd = t.arena.fd; os.close = None; del t; os.fstat(fd)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.count("\n") == 3 and "Bad file descriptor" in done.stderr      # the traceback of fstat, and nothing else
