@@ -1,7 +1,8 @@
 """Random packet sequences: conversations that go on, their replies and errors, fragments, and what nobody should send.
 
 A case runs within a fraction of a second: nothing here waits (time-outs are the flows' business), but for pauses where a rule
-has a rate at which they count.  A draw prefers what is near: the ports the rules test, the sequence numbers the connection is at, the packets already sent.
+has a rate at which they count.  A draw prefers what is near: the ports the rules test, the sequence numbers the connection is
+at, the packets already sent.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ again.  Two things in a case make the kernel's answer chance, and `chance` finds
     a draw      NAT takes a random port where the tuple is taken.  Two kernels are asked again, several times: only the words,
                 counters and fields in which they disagree with each other may be others than ours.
     the clock   `--ctexpire` beside a time-out that was just set, bytes of hashlimit, a token of limit in 100 ms, and connlimit, which
-                looks at a list once in a jiffy, change from one tick of the kernel to the next.  It must give, at least once, all of our answer.
+                looks at a list once in a jiffy, change from one tick of the kernel to the next.  It must give, at least once, all of
+                our answer.
 
 What remains after that is undecided, and is listed with its seed; a case that had to be asked twice because the machine stood
 still is counted as slow.  Each question is asked with other IP ids and other named tables (`salted`): what a run that just

@@ -19,7 +19,8 @@ Counters = dict[tuple[str, str], list[tuple[int, int]]]
 EXPECTED, SEEN_REPLY, ASSURED, CONFIRMED, SRC_NAT, DST_NAT = 1, 2, 4, 8, 16, 32
 COMPARED_STATUS = EXPECTED | SEEN_REPLY | ASSURED | SRC_NAT | DST_NAT
 
-# Time-outs that the trackers and the generator's policies set, seconds.  A case without waits compares the class: the twins' clocks are not one clock.
+# Time-outs that the trackers and the generator's policies set, seconds.  A random case compares the class: the twins' clocks are not
+# one clock.
 TIMEOUTS = (3, 10, 20, 30, 40, 50, 60, 70, 80, 90, 120, 140, 150, 180, 210, 300, 600, 900, 1800, 3600, 432000)
 TIMEOUT_SLACK = 2               # seconds a case without waits may take on a loaded machine
 

@@ -96,6 +96,18 @@ def test_udp_without_checksum_and_echo_are_answered():
     assert reply_of(firewall("-j REJECT"), IP(src=C, dst=S) / ICMP()) is not None
 
 
+@pytest.mark.parametrize("rule, packet", [
+    ("-j REJECT", IP(src=C, dst="127.0.0.1") / UDP(dport=9)),
+    ("-p tcp -j REJECT --reject-with tcp-reset", IP(src=C, dst="127.9.9.9") / TCP(flags="S")),
+], ids=["icmp", "reset"])
+def test_a_loopback_address_answers_nobody_elsewhere(rule, packet):
+    """Linux finds no route for such an answer (tests/flows/reject_loopback.flow); to this host's own addresses it goes by lo."""
+    fw = firewall(rule)
+    assert reply_of(fw, packet) is None and fw.engine.stats()["rejects"] == {"no_route": 1}
+    packet[IP].src = "10.0.1.1"
+    assert IP(reply_of(fw, packet)).src == packet[IP].dst and fw.engine.stats()["rejects"]["sent"] == 1
+
+
 def test_no_reset_for_a_reset():
     fw = firewall("-p tcp -j REJECT --reject-with tcp-reset")
     assert reply_of(fw, IP(src=C, dst=S) / TCP(flags="R")) is None
